@@ -1,0 +1,38 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= runs/demo
+
+.PHONY: demo test check lint wheel-test verify-results benchmark clean
+
+# Install what the demo needs, then run a recipe on the starter data: every stage, a teacher and three students.
+demo: $(VENV)/.installed
+	$(BIN)/understudy run recipes/demo.toml --out $(OUT)
+
+test: $(VENV)/.installed
+	$(BIN)/pytest
+
+check: lint test wheel-test verify-results
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/mypy
+
+# The built wheel without extras and without the source tree: the runtime's tests on what a user gets from pip.
+wheel-test: $(VENV)/.installed
+	$(PYTHON) tests/wheel/check.py
+
+# Recompute every figure of the README from the committed test logits.
+verify-results: $(VENV)/.installed
+	$(BIN)/python benchmarks/verify_results.py
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "understudy needs Python 3.11 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,bundled]' --group dev
+	touch $@
+
+clean:
+	rm -rf $(VENV) dist runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

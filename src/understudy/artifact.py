@@ -1,0 +1,311 @@
+"""The directory that a stage writes: complete or absent, self-contained, verifiable.
+
+    some-artifact/
+    ├── artifact.json   written last: kind, stage, task, config, inputs, text, decision, measurements, files
+    └── …               the files it lists, each with its size and SHA-256
+
+A stage works in a hidden directory beside its target and renames it when all is done, so that a kill at any moment
+leaves the target as it was. The hidden directory of a killed stage is taken up again if the plan is the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from .data.task import Task
+from .errors import ArtifactError
+from .machine import versions
+from .progress import Progress
+
+FORMAT = 1
+MANIFEST = "artifact.json"
+SCRAPS = "work"  # inside a scratch directory: checkpoints and the like, gone when the artifact is complete
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """How a text becomes tokens: the same in training and at prediction."""
+
+    normalize: tuple[str, ...]
+    max_length: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What determines the result of a piece of work; equal plans need not be worked twice."""
+
+    stage: str
+    config: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    seed: int = 0
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 of the plan."""
+        return _sha256_of_json({"format": FORMAT, **asdict(self)})
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished directory and what its manifest says."""
+
+    path: Path
+    kind: str
+    stage: str
+    key: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    seed: int
+    task: Task | None
+    text: TextConfig | None
+    details: dict[str, Any]
+    decision: dict[str, float]
+    measurements: dict[str, Any]
+    warnings: list[str]
+    versions: dict[str, str]
+    files: dict[str, dict[str, Any]]
+
+    @classmethod
+    def load(cls, path: Path, kind: str | None = None, *, verify: bool = False) -> Artifact:
+        """Read a directory's manifest and check that its files are there.
+
+        `kind` asks for that kind of artifact; `verify` recomputes every SHA-256. Raises ArtifactError.
+        """
+        artifact = cls._from_manifest(path, _read_manifest(path))
+        if kind is not None and artifact.kind != kind:
+            raise ArtifactError(f"{path} is a {artifact.kind} directory, expected a {kind} directory")
+        artifact._check_files(verify)
+        return artifact
+
+    @classmethod
+    def _from_manifest(cls, path: Path, raw: dict[str, Any]) -> Artifact:
+        if raw.get("format") != FORMAT:
+            raise ArtifactError(
+                f"{path / MANIFEST} has format {raw.get('format')!r}, expected {FORMAT}: "
+                "it was written by another version of understudy"
+            )
+        try:
+            task = raw["task"] and Task(**raw["task"] | {"labels": tuple(raw["task"]["labels"])})
+            text = raw["text"] and TextConfig(tuple(raw["text"]["normalize"]), int(raw["text"]["max_length"]))
+            rest = {key: value for key, value in raw.items() if key not in ("format", "task", "text")}
+            return cls(path=path, task=task, text=text, **rest)
+        except (KeyError, TypeError, ValueError):
+            raise ArtifactError(f"{path / MANIFEST} lacks fields of format {FORMAT}; it was changed by hand") from None
+
+    def _check_files(self, verify: bool) -> None:
+        for name, entry in self.files.items():
+            file = self.path / name
+            if not _inside(name) or file.is_symlink():
+                raise ArtifactError(f"{self.path}: {name} is not a plain file inside the directory")
+            if not file.is_file():
+                raise ArtifactError(f"{self.path} lacks {name}; copy the whole directory again or rerun its stage")
+            if file.stat().st_size != entry["bytes"] or (verify and sha256_of_file(file) != entry["sha256"]):
+                raise ArtifactError(
+                    f"{file} was changed after it was written (its SHA-256 is not the manifest's); rerun its stage"
+                )
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of what the artifact is: its files, task and text handling, not when or how fast it was made."""
+        files = {name: entry["sha256"] for name, entry in self.files.items()}
+        return _sha256_of_json({"files": files, "task": _jsonable(self.task), "text": _jsonable(self.text)})
+
+    @property
+    def temperature(self) -> float:
+        """The calibration temperature; 1 before calibration."""
+        return self.decision.get("temperature", 1.0)
+
+    def bytes_of(self, *names: str) -> int:
+        """Size of the named files and the manifest."""
+        sizes = [int(self.files[name]["bytes"]) for name in names if name in self.files]
+        return sum(sizes) + (self.path / MANIFEST).stat().st_size
+
+    def rewrite(self, **changes: Any) -> Artifact:
+        """Replace fields of the manifest, atomically; the files stay as they are."""
+        changed = replace(self, **changes)
+        _write_manifest(self.path, changed)
+        return changed
+
+
+@dataclass
+class Draft:
+    """An artifact in the making: put files into `path` and fill in the rest."""
+
+    path: Path
+    task: Task | None = None
+    text: TextConfig | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    decision: dict[str, float] = field(default_factory=dict)
+    measurements: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def work(self) -> Path:
+        """A directory for checkpoints: survives a kill, is gone from the finished artifact."""
+        directory = self.path / SCRAPS
+        directory.mkdir(exist_ok=True)
+        return directory
+
+
+def finished(out: Path, plan: Plan, progress: Progress) -> Artifact | None:
+    """The artifact at `out` if it is complete and was made by an equal plan; says why if it must be made again."""
+    scratch = _scratch(out)
+    if (scratch / MANIFEST).exists() and not out.exists():  # killed between the last write and the rename
+        scratch.rename(out)
+    if not (out / MANIFEST).exists():
+        return None
+    try:
+        artifact = Artifact.load(out)
+    except ArtifactError as error:
+        progress.note(f"{_short(out)} is damaged and made again: {error}")
+        return None
+    if artifact.key != plan.key:
+        progress.note(f"{_short(out)} is made again, because of {', '.join(_changes(artifact, plan)) or 'its stage'}")
+        return None
+    return artifact
+
+
+@contextmanager
+def writing(out: Path, plan: Plan, kind: str) -> Iterator[Draft]:
+    """Make the artifact `out`: yields a draft, writes the manifest last, renames.
+
+    After an error the scratch directory stays only if it holds checkpoints to go on from. An older artifact
+    at `out` is replaced at the very end; anything else there raises ArtifactError before work begins.
+    """
+    _refuse_foreign(out)
+    scratch = _scratch(out)
+    _open_scratch(scratch, plan)
+    draft = Draft(scratch)
+    try:
+        yield draft
+    except Exception:
+        if not (scratch / SCRAPS).exists():
+            shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    shutil.rmtree(scratch / SCRAPS, ignore_errors=True)
+    (scratch / "plan.json").unlink()
+    artifact = Artifact(
+        path=scratch, kind=kind, stage=plan.stage, key=plan.key, config=dict(plan.config), inputs=dict(plan.inputs),
+        seed=plan.seed, task=draft.task, text=draft.text, details=draft.details, decision=draft.decision,
+        measurements=draft.measurements, warnings=draft.warnings, versions=versions(), files=_inventory(scratch),
+    )  # fmt: skip
+    _write_manifest(scratch, artifact)
+    _swap(scratch, out)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new one, also after a power cut."""
+    aside = path.with_name(f".{path.name}.partial")
+    with aside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def sha256_of_file(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _changes(artifact: Artifact, plan: Plan) -> list[str]:
+    """What differs between a finished artifact and a plan, by name."""
+    return [
+        *(f"another {name}" for name in plan.inputs if artifact.inputs.get(name) != plan.inputs[name]),
+        *_changed_keys(artifact.config, json.loads(json.dumps(dict(plan.config)))),
+        *(["seed"] if artifact.seed != plan.seed else []),
+    ]
+
+
+def _changed_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    changed: list[str] = []
+    for name in sorted(set(old) | set(new)):
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, dict) and isinstance(after, dict):
+            changed += _changed_keys(before, after, f"{prefix}{name}.")
+        elif before != after:
+            changed.append(f"{prefix}{name}")
+    return changed
+
+
+def _short(out: Path) -> str:
+    return "/".join(out.parts[-2:])
+
+
+def _scratch(out: Path) -> Path:
+    return out.parent / f".{out.name}.partial"
+
+
+def _open_scratch(scratch: Path, plan: Plan) -> None:
+    """Take up the scratch directory of an equal plan, or start an empty one."""
+    note = scratch / "plan.json"
+    if scratch.exists() and not (note.exists() and note.read_text(encoding="utf-8") == plan.key):
+        shutil.rmtree(scratch)
+    scratch.mkdir(parents=True, exist_ok=True)
+    write_atomically(note, plan.key.encode())
+
+
+def _refuse_foreign(out: Path) -> None:
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise ArtifactError(f"{out} exists and is not a directory; choose another --out")
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).exists():
+        raise ArtifactError(f"{out} holds files that understudy did not write; choose another --out or empty it")
+
+
+def _swap(scratch: Path, out: Path) -> None:
+    replaced = out.parent / f".{out.name}.replaced"
+    shutil.rmtree(replaced, ignore_errors=True)
+    if out.exists():
+        out.rename(replaced)
+    scratch.rename(out)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _inventory(directory: Path) -> dict[str, dict[str, Any]]:
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {
+        path.relative_to(directory).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
+        for path in files
+    }
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    if not path.is_dir():
+        raise ArtifactError(f"{path}: no such artifact directory")
+    try:
+        raw = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} has no {MANIFEST}: it is not an understudy artifact") from None
+    except (UnicodeDecodeError, json.JSONDecodeError):
+        raise ArtifactError(f"{path / MANIFEST} is not valid JSON; rerun its stage") from None
+    if not isinstance(raw, dict):
+        raise ArtifactError(f"{path / MANIFEST} is not a JSON object; rerun its stage")
+    return raw
+
+
+def _write_manifest(directory: Path, artifact: Artifact) -> None:
+    raw = {"format": FORMAT, **asdict(artifact)}
+    del raw["path"]
+    write_atomically(directory / MANIFEST, json.dumps(raw, indent=2, ensure_ascii=False).encode())
+
+
+def _inside(name: str) -> bool:
+    return not Path(name).is_absolute() and ".." not in Path(name).parts
+
+
+def _jsonable(value: Any) -> Any:
+    return None if value is None else asdict(value)
+
+
+def _sha256_of_json(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=list).encode()).hexdigest()

@@ -1,0 +1,311 @@
+"""benchmark: shipped files + the test split → quality, speed, size, memory, with intervals and paired tests.
+
+The only stage that opens the test split. Test logits are stored by example id; whatever shows test results reads those.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import speed
+from .artifact import Artifact, Plan, finished, writing
+from .classifier import MODEL_FILE, TOKENIZER_FILE, Classifier
+from .config import BenchmarkConfig
+from .controls import Control, bag_of_words, majority
+from .data.storing import read_split
+from .data.task import Split, Task
+from .decision import softmax
+from .machine import available_cores, describe, versions
+from .metrics import agreement, confusion, evaluate, mcnemar, paired_difference, per_class, retention
+from .progress import Progress, Silent
+
+RESULTS = "results.json"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model to measure: its artifact, what it is, and the control that it is compared with."""
+
+    name: str
+    role: str  # teacher | student | control
+    path: Path
+    twin: str = ""  # name of its no-teacher twin
+    timed: bool = True
+
+    @property
+    def variant(self) -> str:
+        """fp32, fp16, int8: the last part of the path, or what the artifact says."""
+        return str(Artifact.load(self.path, "model").details["variant"])
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A model's calibrated answers on the test split."""
+
+    logits: NDArray[np.float32]
+    temperature: float
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """The chosen label of each text."""
+        chosen: NDArray[np.int64] = self.logits.argmax(axis=1)
+        return chosen
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """(n, labels)"""
+        return softmax(self.logits, self.temperature)
+
+
+def benchmark(
+    entries: Sequence[Entry],
+    data: Path,
+    out: Path,
+    config: BenchmarkConfig,
+    *,
+    teacher: Path,
+    notes: Mapping[str, Any],
+    seed: int = 13,
+    progress: Progress | None = None,
+) -> Artifact:
+    """Measure `entries` and the controls on the test split; `teacher` is the torch artifact that the pipeline runs.
+
+    `notes` (the recipe, training histories) go into results.json as they are.
+    """
+    progress = progress or Silent()
+    source = Artifact.load(data, "data")
+    artifacts = {f"{entry.name}/{entry.variant}": Artifact.load(entry.path, "model", verify=True) for entry in entries}
+    inputs = {name: f"{a.digest}:{a.temperature}" for name, a in artifacts.items()} | {"data": source.digest}
+    plan = Plan("benchmark", config.model_dump(), inputs, seed)
+    done = finished(out, plan, progress)
+    if done is not None:
+        return done
+    assert source.task is not None
+    with writing(out, plan, "benchmark") as draft:
+        draft.task = source.task
+        train, val, test = (read_split(data / f"{name}.parquet", name) for name in ("train", "val", "test"))
+        controls = [majority(train, len(source.task.labels)), bag_of_words(train, val, len(source.task.labels))]
+        answers = _answers(entries, controls, test, progress)
+        rows = [_describe(entry, artifacts[f"{entry.name}/{entry.variant}"]) for entry in entries]
+        rows += [_describe_control(control) for control in controls]
+        _add_quality(rows, answers, test, source.task, config, seed)
+        pipeline = _add_speed(rows, entries, teacher, data, test, config, progress)
+        results = {
+            "task": source.task.name, "task_metric": source.task.metric, "labels": list(source.task.labels),
+            "seed": seed, "machine": describe(), "versions": versions(), "data": source.measurements,
+            "models": [pipeline, *rows] if pipeline else rows,
+            "comparisons": _comparisons(entries, answers, test, source.task, config, seed), **notes,
+        }  # fmt: skip
+        write_results(draft.path, results, answers, test)
+    return Artifact.load(out)
+
+
+def write_results(directory: Path, results: Mapping[str, Any], answers: Mapping[str, Answers], test: Split) -> None:
+    """results.json, the logits by example id, and plain CSV files of the measurements."""
+    (directory / "logits").mkdir(exist_ok=True)
+    for name, answer in answers.items():
+        file = directory / "logits" / f"{name.replace('/', '-')}.npz"
+        np.savez_compressed(file, ids=np.array(test.ids), logits=answer.logits)
+    np.savez_compressed(directory / "labels.npz", ids=np.array(test.ids), labels=test.labels)
+    (directory / RESULTS).write_text(json.dumps(results, indent=1, ensure_ascii=False), encoding="utf-8")
+    _write_csv(directory / "quality.csv", _quality_rows(results["models"]))
+    _write_csv(directory / "speed.csv", _speed_rows(results["models"]))
+
+
+def _answers(
+    entries: Sequence[Entry], controls: Sequence[Control], test: Split, progress: Progress
+) -> dict[str, Answers]:
+    answers = {}
+    with progress.track("measure quality on test", len(entries) + len(controls)) as advance:
+        for entry in entries:
+            classifier = Classifier.load(entry.path)
+            name = f"{entry.name}/{entry.variant}"
+            answers[name] = Answers(classifier.logits(test.texts), classifier.artifact.temperature)
+            advance(1)
+        for control in controls:
+            answers[f"{control.name}/{_control_variant(control)}"] = Answers(control.answer(test.texts), 1.0)
+            advance(1)
+    return answers
+
+
+def _describe(entry: Entry, artifact: Artifact) -> dict[str, Any]:
+    calibration = artifact.measurements.get("calibration")
+    return {
+        "name": entry.name, "role": entry.role, "variant": entry.variant, "params": artifact.details["params"],
+        "bytes": artifact.bytes_of(MODEL_FILE, TOKENIZER_FILE), "temperature": artifact.temperature,
+        "calibration": calibration and {key: calibration[key] for key in ("before", "after")},
+        "warnings": artifact.warnings, "path": _relative(entry.path), "rung": artifact.details.get("rung"),
+    }  # fmt: skip
+
+
+def _describe_control(control: Control) -> dict[str, Any]:
+    return {
+        "name": control.name, "role": "control", "variant": _control_variant(control), "params": control.parameters,
+        "bytes": None, "temperature": 1.0, "calibration": None, "warnings": [], "path": None, "rung": None,
+    }  # fmt: skip
+
+
+def _control_variant(control: Control) -> str:
+    return "none" if control.name == "majority" else "sklearn"
+
+
+def _relative(path: Path) -> str:
+    """The path under the run's directory: reports name no directory of this machine."""
+    parts = path.parts
+    anchor = next(
+        (i for i, part in enumerate(parts) if part in ("students", "controls", "teacher-fp32")), len(parts) - 1
+    )
+    return "/".join(parts[anchor:])
+
+
+def _add_quality(
+    rows: Sequence[dict[str, Any]],
+    answers: Mapping[str, Answers],
+    test: Split,
+    task: Task,
+    config: BenchmarkConfig,
+    seed: int,
+) -> None:
+    """Metrics, per-class report and confusion of every row; retention and agreement where there is a teacher."""
+    reference = next((f"{row['name']}/{row['variant']}" for row in rows if row["role"] == "teacher"), None)
+    teacher = answers[reference] if reference else None
+    teacher_bytes = next((row["bytes"] for row in rows if row["role"] == "teacher"), None)
+    for row in rows:
+        answer = answers[f"{row['name']}/{row['variant']}"]
+        table = confusion(test.labels, answer.labels, len(task.labels))
+        estimates = evaluate(answer.probabilities, test.labels, config.bootstrap, seed)
+        row["metrics"] = {"test": {name: estimate.to_dict() for name, estimate in estimates.items()}}
+        row["per_class"] = [
+            {"label": label, **scores} for label, scores in zip(task.labels, per_class(table), strict=True)
+        ]
+        row["confusion"] = table.tolist()
+        row["compression_ratio"] = teacher_bytes / row["bytes"] if teacher_bytes and row["bytes"] else None
+        row["retention"] = row["agreement"] = None
+        if teacher is not None:
+            kept = retention(test.labels, answer.labels, teacher.labels, task.metric, config.bootstrap, seed)
+            row["retention"] = kept.to_dict()
+            row["agreement"] = agreement(answer.labels, teacher.labels).to_dict()
+
+
+def _add_speed(
+    rows: Sequence[dict[str, Any]],
+    entries: Sequence[Entry],
+    teacher: Path,
+    data: Path,
+    test: Split,
+    config: BenchmarkConfig,
+    progress: Progress,
+) -> dict[str, Any] | None:
+    """Time everything in one interleaved measurement; returns the row of the teacher in a transformers pipeline."""
+    random = np.random.default_rng(0)
+    texts = [test.texts[row] for row in random.permutation(len(test))[: config.speed_texts]]
+    cores = available_cores()
+    threads = [1, cores] if cores > 1 else [1]
+    model = Artifact.load(teacher, "model")
+    assert model.text is not None
+    runners = {f"{e.name}/{e.variant}": speed.classifier_runner(e.path) for e in entries if e.timed}
+    runners["tfidf-lr/sklearn"] = speed.tfidf_runner(data)
+    if config.pipeline:
+        runners["teacher/torch"] = speed.pipeline_runner(str(teacher), model.text.max_length)
+    with progress.track("measure speed", len(threads) * len(speed.BATCHES)) as advance:
+        found = dict(
+            zip(runners, speed.measure(list(runners.values()), texts, threads, config.repeats, advance), strict=True)
+        )
+    baselines = {"pipeline": found.get("teacher/torch"), "onnx_fp32": found.get("teacher/fp32")}
+    for row in rows:
+        _note_speed(row, found.get(f"{row['name']}/{row['variant']}"), baselines)
+    if not config.pipeline:
+        return None
+    pipeline = {
+        "name": "teacher", "role": "teacher", "variant": "torch", "params": model.details["params"],
+        "bytes": model.bytes_of("model.safetensors", "config.json", TOKENIZER_FILE), "temperature": 1.0,
+        "calibration": None, "warnings": [], "path": teacher.name, "rung": None, "metrics": {}, "per_class": [],
+        "confusion": [], "compression_ratio": None, "retention": None, "agreement": None,
+    }  # fmt: skip
+    _note_speed(pipeline, found["teacher/torch"], baselines)
+    return pipeline
+
+
+def _note_speed(row: dict[str, Any], found: speed.Speed | None, baselines: Mapping[str, speed.Speed | None]) -> None:
+    row["speed"] = found.rows if found else []
+    row["peak_rss"] = found.peak_rss if found else None
+    row["load_ms"] = round(found.load_ms, 1) if found else None
+    row["speedup_vs"] = {
+        name: float(np.median(found.best[1] / baseline.best[1])) if found and baseline else None
+        for name, baseline in baselines.items()
+    }
+
+
+def _comparisons(
+    entries: Sequence[Entry],
+    answers: Mapping[str, Answers],
+    test: Split,
+    task: Task,
+    config: BenchmarkConfig,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Each student against the teacher, its FP32 source, its no-teacher twin and the bag of words, paired."""
+    pairs: list[tuple[str, str]] = []
+    for entry in entries:
+        if entry.role != "student":
+            continue
+        name = f"{entry.name}/{entry.variant}"
+        pairs.append((name, "teacher/fp32"))
+        if entry.variant == "fp32":
+            pairs.append((name, f"{entry.twin}/fp32"))
+        else:
+            pairs.append((name, f"{entry.name}/fp32"))
+        pairs.append((name, "tfidf-lr/sklearn"))
+    return [
+        compare(first, second, answers, test, task, config.bootstrap, seed)
+        for first, second in pairs
+        if first in answers and second in answers
+    ]
+
+
+def compare(
+    first: str, second: str, answers: Mapping[str, Answers], test: Split, task: Task, resamples: int, seed: int
+) -> dict[str, Any]:
+    """Paired difference of the task metric (first − second) and the exact McNemar test."""
+    one, two = answers[first].labels, answers[second].labels
+    difference = paired_difference(test.labels, two, one, task.metric, resamples, seed)
+    test_result = mcnemar(test.labels, one, two)
+    return {
+        "first": first, "second": second, "difference": difference.to_dict(),
+        "mcnemar": {
+            "only_first": test_result.only_first, "only_second": test_result.only_second, "p": test_result.p
+        },
+    }  # fmt: skip
+
+
+def _quality_rows(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "model": model["name"], "variant": model["variant"], "split": split, "metric": metric,
+            "value": estimate["value"], "low": estimate["ci95"][0], "high": estimate["ci95"][1], "n": estimate["n"],
+        }
+        for model in models
+        for split, metrics in model["metrics"].items()
+        for metric, estimate in metrics.items()
+    ]  # fmt: skip
+
+
+def _speed_rows(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{"model": model["name"], "variant": model["variant"], **row} for model in models for row in model["speed"]]
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    if not rows:
+        return
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,113 @@
+"""Classifier: the one inference path. An ONNX artifact in, labels and probabilities out; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from .artifact import Artifact
+from .data.task import Task
+from .decision import softmax
+from .errors import ArtifactError, WorkError
+from .machine import available_cores
+from .tokenization import TextEncoder, Tokens, batches
+
+MODEL_FILE = "model.onnx"
+TOKENIZER_FILE = "tokenizer.json"
+
+# Tokens in one run of the session. Small groups stay in the cache: on 2,000 tweets and a 3-layer student one core
+# answers within 5 % of its best rate from 512 to 4,096.
+_TOKENS_PER_RUN = 1024
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The chosen label, its calibrated probability, and all of them by label."""
+
+    label: str
+    confidence: float
+    probabilities: dict[str, float]
+
+
+class Classifier:
+    """A loaded artifact. A prediction never depends on the other texts, their order or the number of threads.
+
+    That holds because texts of different length never share a batch (so nothing is padded), and because each run
+    of the session uses one thread: `threads` runs go on at once.
+    """
+
+    def __init__(self, artifact: Artifact, threads: int | None = None) -> None:
+        if artifact.task is None or artifact.text is None or MODEL_FILE not in artifact.files:
+            raise ArtifactError(
+                f"{artifact.path} holds no {MODEL_FILE}; `understudy export` makes an ONNX artifact of a trained model"
+            )
+        self.artifact = artifact
+        self.task: Task = artifact.task
+        self.labels: tuple[str, ...] = artifact.task.labels
+        self.threads = threads or available_cores()
+        self._encoder = TextEncoder.load(artifact.path / TOKENIZER_FILE, artifact.text)
+        self._session = open_session(artifact.path / MODEL_FILE)
+        width = self._session.get_outputs()[0].shape[-1]
+        if isinstance(width, int) and width != len(self.labels):
+            raise ArtifactError(f"{artifact.path}: the model has {width} outputs for {len(self.labels)} labels")
+        self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
+
+    @classmethod
+    def load(cls, path: str | Path, threads: int | None = None) -> Classifier:
+        """Open an artifact directory after checking the SHA-256 of its files; raises ArtifactError.
+
+        `threads`: how many texts or groups of texts are worked on at once; by default one per available core.
+        """
+        return cls(Artifact.load(Path(path), "model", verify=True), threads)
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        """One prediction per text, in order."""
+        rows = self.predict_proba(texts)
+        return [
+            Prediction(self.labels[best], float(row[best]), dict(zip(self.labels, map(float, row), strict=True)))
+            for row, best in zip(rows, rows.argmax(axis=1), strict=True)
+        ]
+
+    def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Calibrated probabilities (n, labels), in order."""
+        return softmax(self.logits(texts), self.artifact.temperature)
+
+    def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Raw logits (n, labels), in order, before any temperature."""
+        if isinstance(texts, str):
+            raise TypeError('predict takes a list of texts: predict(["…"]), not predict("…")')
+        result = np.empty((len(texts), len(self.labels)), dtype=np.float32)
+        tokens = self._encoder.encode(texts)
+        groups = list(batches(tokens, _TOKENS_PER_RUN))
+        run = self._pool.map if self._pool is not None and len(groups) > 1 else map
+        for rows, logits in zip(groups, run(lambda rows: self._run([tokens[i] for i in rows]), groups), strict=True):
+            result[rows] = logits
+        if not np.isfinite(result).all():
+            raise WorkError(f"{self.artifact.path}: the model gave a score that is not a number")
+        return result
+
+    def _run(self, tokens: list[Tokens]) -> NDArray[np.float32]:
+        ids = np.stack(tokens)
+        feed = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+        logits: NDArray[np.float32] = self._session.run(["logits"], feed)[0]
+        return logits.astype(np.float32, copy=False)
+
+
+def open_session(model: str | Path) -> ort.InferenceSession:
+    """An ONNX Runtime session of one thread that does not spin while idle."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises bare classes of its own
+        raise ArtifactError(f"{model} cannot be run: {str(error).splitlines()[0]}") from None

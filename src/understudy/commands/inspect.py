@@ -1,0 +1,37 @@
+"""understudy inspect"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command("inspect")
+@click.argument("artifact", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="print the manifest as JSON")
+def command(artifact: Path, as_json: bool) -> None:
+    """Say what ARTIFACT is, after checking the SHA-256 of every file in it."""
+    from ..artifact import MANIFEST, Artifact
+
+    found = Artifact.load(artifact, verify=True)
+    if as_json:
+        click.echo((artifact / MANIFEST).read_text(encoding="utf-8"))
+        return
+    total = sum(int(entry["bytes"]) for entry in found.files.values())
+    lines = {
+        "kind": f"{found.kind}, written by {found.stage}",
+        "task": found.task and f"{found.task.name} ({found.task.metric}): {', '.join(found.task.labels)}",
+        "text": found.text
+        and f"{', '.join(found.text.normalize) or 'as it is'}; at most {found.text.max_length} tokens",
+        **{name: value for name, value in found.details.items() if value is not None},
+        "temperature": f"{found.temperature:.3f}" if "temperature" in found.decision else None,
+        "files": f"{len(found.files)}, {total / 1e6:.1f} MB, all as the manifest says",
+        "seed": found.seed,
+        "versions": ", ".join(f"{name} {version}" for name, version in found.versions.items()),
+        "warnings": "; ".join(found.warnings),
+    }
+    for name, value in lines.items():
+        if value not in (None, ""):
+            click.echo(f"{name:<16} {value if isinstance(value, str) else json.dumps(value)}")

@@ -1,0 +1,178 @@
+"""understudy prepare | train | label | distill | export | quantize | calibrate | report: the stages one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..artifact import Artifact
+from ..config import (
+    STUDENT_KINDS,
+    DataConfig,
+    DistillConfig,
+    ExportConfig,
+    LabelConfig,
+    QuantizeConfig,
+    Recipe,
+    StudentConfig,
+    TeacherConfig,
+    load_recipe,
+)
+from ..display import terminal_progress
+from ..errors import RecipeError
+from .options import directory, explicit, flags, out_directory, recipe_argument, settle
+
+_out = click.option("--out", type=out_directory, required=True, help="directory to write")
+_data = click.option("--data", type=directory, required=True, help="directory that `prepare` wrote")
+_seed = click.option("--seed", type=click.IntRange(min=0), help="another seed than the recipe's")
+
+
+@click.command()
+@recipe_argument
+@_out
+@click.option("--data", "base", type=directory, help="directory that the recipe's files or hub splits are in")
+@_seed
+@flags(DataConfig)
+def prepare(recipe: Path, out: Path, base: Path | None, seed: int | None, **given: Any) -> None:
+    """Read, check, normalise, cut and de-duplicate the data of RECIPE."""
+    from ..preparation import prepare as stage
+
+    settings = load_recipe(recipe)
+    config = settle(DataConfig, explicit(settings.data), given)
+    base = base if base is not None or config.hub else recipe.parent
+    done = stage(settings.task, config, out, base, seed=_seed_of(settings, seed), progress=terminal_progress())
+    for name, split in done.measurements["splits"].items():
+        classes = ", ".join(f"{label} {count}" for label, count in split.get("classes", {}).items())
+        majority = f"; always {split['majority']['label']}: {split['majority']['share']:.1%}" if classes else ""
+        click.echo(f"{name:<10} {split['rows']:>8} rows  {classes}{majority}")
+    _end(done)
+
+
+@click.command()
+@recipe_argument
+@_data
+@_out
+@_seed
+@flags(TeacherConfig)
+def train(recipe: Path, data: Path, out: Path, seed: int | None, **given: Any) -> None:
+    """Fine-tune the teacher of RECIPE, or take a ready classifier as it is."""
+    from ..training import train as stage
+
+    settings = load_recipe(recipe)
+    config = settle(TeacherConfig, explicit(settings.teacher), given)
+    _end(stage(data, out, config, seed=_seed_of(settings, seed), progress=terminal_progress()))
+
+
+@click.command()
+@click.argument("teacher", type=directory)
+@_data
+@_out
+@flags(LabelConfig)
+def label(teacher: Path, data: Path, out: Path, **given: Any) -> None:
+    """Write the logits of TEACHER for every train, validation and unlabelled text, once."""
+    from ..training import label as stage
+
+    _end(stage(teacher, data, out, settle(LabelConfig, {}, given), progress=terminal_progress()))
+
+
+@click.command()
+@recipe_argument
+@click.option("--student", "name", required=True, help="name of the student in RECIPE")
+@click.option("--teacher", type=directory, required=True, help="directory that `train` wrote")
+@click.option("--labels", type=directory, required=True, help="directory that `label` wrote")
+@_data
+@_out
+@_seed
+@click.option("--no-teacher", is_flag=True, help="train the twin that learns from gold labels alone")
+@flags(DistillConfig)
+def distill(
+    recipe: Path, name: str, teacher: Path, labels: Path, data: Path, out: Path, seed: int | None, no_teacher: bool,
+    **given: Any,
+) -> None:  # fmt: skip
+    """Train a student of RECIPE on the teacher's soft labels."""
+    from ..training import distill as stage
+
+    settings = load_recipe(recipe)
+    student = _student(settings, name)
+    config: Any = settle(STUDENT_KINDS[student.kind], explicit(student), given)
+    done = stage(
+        teacher, labels, data, out, config, seed=_seed_of(settings, seed), use_teacher=not no_teacher,
+        progress=terminal_progress(),
+    )  # fmt: skip
+    _end(done)
+
+
+@click.command()
+@click.argument("model", type=directory)
+@_data
+@_out
+@_seed
+@flags(ExportConfig)
+def export(model: Path, data: Path, out: Path, seed: int | None, **given: Any) -> None:
+    """Turn the trained MODEL into ONNX FP32, proved against torch on training texts."""
+    from ..training import export as stage
+
+    config = settle(ExportConfig, {}, given)
+    _end(stage(model, data, out, config, seed=_seed_of(None, seed), progress=terminal_progress()))
+
+
+@click.command()
+@click.argument("model", type=directory)
+@_data
+@_out
+@_seed
+@click.option("--precision", type=click.Choice(["int8", "fp16"]), default="int8", show_default=True)
+@flags(QuantizeConfig)
+def quantize(model: Path, data: Path, out: Path, seed: int | None, precision: Any, **given: Any) -> None:
+    """Turn the ONNX FP32 artifact MODEL into INT8 or FP16, gated on validation."""
+    from ..quantization import quantize as stage
+
+    config = settle(QuantizeConfig, {}, given)
+    done = stage(model, data, out, config, precision=precision, seed=_seed_of(None, seed), progress=terminal_progress())
+    _end(done)
+
+
+@click.command()
+@click.argument("model", type=directory)
+@_data
+def calibrate(model: Path, data: Path) -> None:
+    """Fit the temperature of the ONNX artifact MODEL on validation and write it into its manifest."""
+    from ..calibration import calibrate as stage
+
+    done = stage(model, data, progress=terminal_progress())
+    before, after = (done.measurements["calibration"][when] for when in ("before", "after"))
+    click.echo(f"temperature {done.temperature:.3f}")
+    for measure in before:
+        click.echo(f"{measure:<11} {before[measure]:.4f} -> {after[measure]:.4f}")
+
+
+@click.command()
+@click.argument("benchmark", type=directory)
+@_out
+def report(benchmark: Path, out: Path) -> None:
+    """Write the report of the directory that the benchmark of a run wrote."""
+    from ..reporting import report as stage
+
+    stage(benchmark, out, progress=terminal_progress())
+    click.echo(f"report: {out / 'report.html'}")
+
+
+def _student(recipe: Recipe, name: str) -> StudentConfig:
+    for student in recipe.students:
+        if student.name == name:
+            return student
+    known = ", ".join(student.name for student in recipe.students)
+    raise RecipeError(f"the recipe has no student {name!r}; it has {known}")
+
+
+def _seed_of(recipe: Recipe | None, given: int | None) -> int:
+    default = int(Recipe.model_fields["seed"].default)
+    return given if given is not None else recipe.seed if recipe else default
+
+
+def _end(done: Artifact) -> None:
+    for warning in done.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(done.path)

@@ -1,0 +1,131 @@
+"""benchmark A B … --data FILE: any artifacts or torch classifiers on any labelled file, paired.
+
+understudy benchmark runs/x/students/small/int8 runs/y/students/small/int8 --data labelled.csv
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import speed
+from .artifact import MANIFEST, Artifact
+from .benchmarking import Answers, compare
+from .classifier import MODEL_FILE, TOKENIZER_FILE, Classifier
+from .config import BenchmarkConfig
+from .data.reading import read_labeled
+from .data.task import Split, Task
+from .errors import InputError
+from .machine import available_cores, describe, versions
+from .metrics import evaluate
+from .progress import Progress, Silent
+
+
+def compare_on_file(
+    models: Sequence[str],
+    data: Path,
+    config: BenchmarkConfig,
+    *,
+    text: str = "text",
+    label: str = "label",
+    max_length: int = 512,
+    seed: int = 13,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Quality and speed of each model on the file, and the paired difference of each two.
+
+    A model is an artifact directory, or the directory or hub name of a torch classifier, whose texts are cut at
+    `max_length` tokens. All must have the labels of the first artifact, in its order.
+    """
+    progress = progress or Silent()
+    names = _distinct_names(models)
+    artifacts = {model: Artifact.load(Path(model), "model") for model in models if (Path(model) / MANIFEST).exists()}
+    task = _common_task(artifacts)
+    split = read_labeled(data, task, text, label, "file", ()).split
+    runners = {model: _runner(model, artifacts.get(model), max_length) for model in models}
+    answers: dict[str, Answers] = {}
+    with progress.track("measure quality", len(models)) as advance:
+        for model in models:
+            answers[names[model]] = _answer(model, artifacts.get(model), runners[model], split)
+            advance(1)
+    random = np.random.default_rng(0)
+    texts = [split.texts[row] for row in random.permutation(len(split))[: config.speed_texts]]
+    threads = sorted({1, available_cores()})
+    with progress.track("measure speed", len(threads) * len(speed.BATCHES)) as advance:
+        speeds = speed.measure(list(runners.values()), texts, threads, config.repeats, advance)
+    rows = []
+    for model, found in zip(models, speeds, strict=True):
+        answer, artifact = answers[names[model]], artifacts.get(model)
+        estimates = evaluate(answer.probabilities, split.labels, config.bootstrap, seed)
+        rows.append(
+            {
+                "name": names[model], "bytes": artifact.bytes_of(MODEL_FILE, TOKENIZER_FILE) if artifact else None,
+                "metrics": {"file": {name: estimate.to_dict() for name, estimate in estimates.items()}},
+                "speed": found.rows, "peak_rss": found.peak_rss, "load_ms": found.load_ms,
+            }
+        )  # fmt: skip
+    pairs = combinations([names[model] for model in models], 2)
+    return {
+        "task": task.name, "task_metric": task.metric, "labels": list(task.labels), "n": len(split),
+        "machine": describe(), "versions": versions(), "models": rows,
+        "comparisons": [
+            compare(first, second, answers, split, task, config.bootstrap, seed) for first, second in pairs
+        ],
+    }  # fmt: skip
+
+
+def _common_task(artifacts: dict[str, Artifact]) -> Task:
+    first: tuple[str, Task] | None = None
+    for model, artifact in artifacts.items():
+        assert artifact.task is not None
+        if first is None:
+            first = (model, artifact.task)
+        elif artifact.task.labels != first[1].labels:
+            raise InputError(
+                f"{model} has the labels {', '.join(artifact.task.labels)}, expected those of {first[0]}: "
+                f"{', '.join(first[1].labels)}, in this order"
+            )
+    if first is None:
+        raise InputError("benchmark needs at least one understudy artifact, which says what the labels are")
+    return first[1]
+
+
+def _runner(model: str, artifact: Artifact | None, max_length: int) -> speed.Runner:
+    if artifact is None or MODEL_FILE not in artifact.files:
+        length = artifact.text.max_length if artifact and artifact.text else max_length
+        return speed.pipeline_runner(model, length)
+    return speed.classifier_runner(Path(model))
+
+
+def _answer(model: str, artifact: Artifact | None, runner: speed.Runner, split: Split) -> Answers:
+    if artifact is not None and MODEL_FILE in artifact.files:
+        classifier = Classifier.load(model)
+        return Answers(classifier.logits(split.texts), artifact.temperature)
+    return Answers(_torch_logits(runner, split), 1.0)
+
+
+def _torch_logits(runner: speed.Runner, split: Split) -> NDArray[np.float32]:
+    with tempfile.TemporaryDirectory() as directory, speed.workers([runner], available_cores()) as (worker,):
+        texts, out = Path(directory) / "texts.json", Path(directory) / "logits.npy"
+        texts.write_text(json.dumps(list(split.texts)), encoding="utf-8")
+        worker.ask({"do": "logits", "texts": str(texts), "out": str(out)})
+        logits: NDArray[np.float32] = np.load(out)
+        return logits
+
+
+def _distinct_names(models: Sequence[str]) -> dict[str, str]:
+    """Short names of the models: the last parts of their paths, as many as tell them apart."""
+    if len(set(models)) != len(models):
+        raise InputError("benchmark was given the same model twice")
+    for count in range(2, 12):
+        names = {model: "/".join(Path(model).parts[-count:]) for model in models}
+        if len(set(names.values())) == len(models):
+            return names
+    return {model: model for model in models}

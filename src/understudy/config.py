@@ -1,0 +1,320 @@
+"""Every setting of every stage: its default, its limits, its flag and its help, in one place.
+
+A recipe is a TOML file with the sections below; `load_recipe` reads and checks one. The command line makes its
+flags from the same fields. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from .errors import RecipeError
+
+Normalization = Literal["html", "nfc", "users", "links"]
+Metric = Literal["accuracy", "macro_f1", "macro_recall"]
+Proportion = Annotated[float, Field(ge=0, le=1)]
+S = TypeVar("S", bound="Section")
+Positive = Annotated[int, Field(ge=1)]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
+class Section(BaseModel):
+    """A frozen section of a recipe; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TaskConfig(Section):
+    """What is to be decided."""
+
+    name: str = Field(pattern=NAME, description="name of the task")
+    labels: list[str] = Field(min_length=2, description="label names, in the order of the model's outputs")
+    metric: Metric = Field("accuracy", description="the task metric, which retention is a ratio of")
+
+    @field_validator("labels")
+    @classmethod
+    def _distinct(cls, labels: list[str]) -> list[str]:
+        if len(set(labels)) != len(labels) or not all(label.strip() for label in labels):
+            raise ValueError("label names must be distinct and not empty")
+        return labels
+
+
+class DataConfig(Section):
+    """Where the texts are and how they are cut into splits."""
+
+    train: str = Field(description="file of labelled texts (.csv .tsv .jsonl .parquet), or a split name with `hub`")
+    val: str = Field("", description="validation file or split; empty: cut from train")
+    test: str = Field("", description="test file or split; empty: cut from train")
+    unlabeled: list[str] = Field([], description="files of texts without labels, added to the transfer set")
+    hub: str = Field("", description="name of a data set on the Hugging Face hub; train, val and test are its splits")
+    hub_config: str = Field("", description="configuration of the hub data set")
+    text: str = Field("text", description="column of the text")
+    label: str = Field("label", description="column of the label: a declared name, or its index")
+    val_size: Proportion = Field(0.1, description="share cut for validation when `val` is empty")
+    test_size: Proportion = Field(0.1, description="share cut for test when `test` is empty")
+    limit: int = Field(0, ge=0, description="at most this many training rows, a stratified subset; 0: all")
+    group_by: str = Field("", description="column whose equal values stay on one side of a cut, or `containment`")
+    normalize: list[Normalization] = Field(["html", "nfc"], description="text normalisation, in this order")
+
+    @model_validator(mode="after")
+    def _sizes(self) -> Self:
+        if self.val_size + self.test_size >= 1:
+            raise ValueError("val_size + test_size must leave rows to train on")
+        if not self.val and not self.val_size:
+            raise ValueError("without a `val` file, val_size must be above 0")
+        if not self.test and not self.test_size:
+            raise ValueError("without a `test` file, test_size must be above 0")
+        if self.hub_config and not self.hub:
+            raise ValueError("hub_config needs hub")
+        return self
+
+
+class OptimizationConfig(Section):
+    """How a model is trained; the one loop reads nothing else."""
+
+    epochs: Positive = Field(3, description="passes over the training texts, at most")
+    learning_rate: float = Field(1e-4, gt=0, description="peak learning rate of AdamW")
+    batch_size: Positive = Field(32, description="texts per optimiser step")
+    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="learning rate after warm-up")
+    warmup: Proportion = Field(0.1, description="share of the steps in which the learning rate rises")
+    weight_decay: float = Field(0.01, ge=0, description="decay of AdamW, not on biases and norms")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="dropout of the model")
+    clip: float = Field(1.0, ge=0, description="largest gradient norm; 0: no clipping")
+    class_weights: Literal["none", "balanced"] = Field("none", description="weights of the hard term per class")
+    stop_metric: Literal["nll", "accuracy", "macro_f1", "macro_recall"] = Field(
+        "nll", description="validation metric that picks the best epoch"
+    )
+    patience: int = Field(0, ge=0, description="epochs without improvement before stopping; 0: never stop early")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto: bf16 where the device multiplies it faster"
+    )
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+
+
+class TeacherConfig(OptimizationConfig):
+    """The large classifier."""
+
+    model: str = Field("bundled:minilm-l6", description="hub name, local directory, or bundled:minilm-l6")
+    train: bool = Field(True, description="fine-tune it; false: a ready classifier, taken as it is")
+    label_map: dict[str, str] = Field({}, description="the ready classifier's label names to the task's")
+    max_length: int = Field(128, ge=4, le=8192, description="tokens kept of a text")
+    freeze_encoder: bool = Field(False, description="train the classification head only")
+
+    @model_validator(mode="after")
+    def _ready(self) -> Self:
+        if self.train and self.label_map:
+            raise ValueError("label_map is for a ready classifier: set train = false")
+        if not self.train:
+            unused = sorted((self.model_fields_set & set(OptimizationConfig.model_fields)) - {"device"})
+            unused += ["freeze_encoder"] if self.freeze_encoder else []
+            if unused:
+                raise ValueError(f"a ready classifier (train = false) is not trained: remove {', '.join(unused)}")
+        return self
+
+
+class LabelConfig(Section):
+    """How soft labels are written."""
+
+    batch_size: Positive = Field(64, description="texts per forward pass of the teacher")
+    shard_size: Positive = Field(4096, description="texts per Parquet shard; an interrupted run redoes one at most")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+
+
+class DistillConfig(OptimizationConfig):
+    """How a student learns from soft labels."""
+
+    epochs: Positive = Field(5, description="passes over the transfer set, at most")
+    temperature: float = Field(2.0, gt=0, description="T of the distillation loss")
+    soft_weight: Proportion = Field(0.8, description="weight of the soft term; the hard term has the rest")
+
+    @model_validator(mode="after")
+    def _terms(self) -> Self:
+        if self.soft_weight == 1 and self.class_weights != "none":
+            raise ValueError("class_weights act on the hard term, which soft_weight = 1 removes")
+        return self
+
+
+class _Student(DistillConfig):
+    name: str = Field("student", pattern=NAME, description="name of its directory")
+    max_length: int = Field(0, ge=0, le=8192, description="tokens kept of a text; 0: as the teacher")
+
+
+class CutStudent(_Student):
+    """The teacher with fewer layers."""
+
+    kind: Literal["cut"] = "cut"
+    layers: Annotated[int, Field(ge=1)] | list[Annotated[int, Field(ge=0)]] = Field(
+        3, description="how many of the lowest layers, or which (from 0)"
+    )
+    trim_vocabulary: bool = Field(True, description="drop the tokens that the transfer set never uses")
+
+
+class PretrainedStudent(_Student):
+    """Another pretrained encoder with its own tokenizer."""
+
+    kind: Literal["pretrained"] = "pretrained"
+    model: str = Field(description="hub name, local directory, or bundled:minilm-l6")
+    trim_vocabulary: bool = Field(False, description="drop the tokens that the transfer set never uses")
+
+
+class TransformerStudent(_Student):
+    """A small BERT from scratch, with a WordPiece vocabulary learnt on the training texts."""
+
+    kind: Literal["transformer"] = "transformer"
+    layers: Positive = Field(2, description="layers")
+    width: Positive = Field(128, description="hidden size; the feed-forward layer has four times as many units")
+    heads: Positive = Field(2, description="attention heads")
+    vocabulary: Annotated[int, Field(ge=64)] = Field(8000, description="WordPiece vocabulary, at most")
+
+    @model_validator(mode="after")
+    def _heads(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
+        return self
+
+
+class TextCNNStudent(_Student):
+    """Convolutions over word embeddings (Kim 2014)."""
+
+    kind: Literal["textcnn"] = "textcnn"
+    width: Positive = Field(300, description="size of the word embeddings")
+    filters: Positive = Field(100, description="filters of each kernel size")
+    kernels: list[Positive] = Field([3, 4, 5], min_length=1, description="kernel sizes, in words")
+    vocabulary: Annotated[int, Field(ge=8)] = Field(20000, description="word vocabulary, at most, from train only")
+    min_count: Positive = Field(2, description="rarer words are unknown")
+    teacher_embeddings: bool = Field(False, description="start a word as the mean of the teacher's pieces of it")
+
+
+StudentConfig = Annotated[
+    CutStudent | PretrainedStudent | TransformerStudent | TextCNNStudent, Field(discriminator="kind")
+]
+
+
+class ExportConfig(Section):
+    """How a model becomes ONNX."""
+
+    tolerance: float = Field(1e-4, gt=0, description="largest allowed |difference| of a logit from torch")
+    samples: int = Field(200, ge=1, description="texts that the proof runs on")
+
+
+class QuantizeConfig(Section):
+    """How an ONNX model becomes INT8."""
+
+    method: Literal["static", "dynamic"] = Field(
+        "static", description="dynamic makes a prediction depend on the other texts of its batch"
+    )
+    samples: int = Field(400, ge=16, description="training texts that the activation ranges are measured on")
+    embeddings: bool = Field(True, description="quantise the embedding tables, row by row")
+    max_loss: float = Field(0.5, gt=0, description="points of the task metric that may be lost on validation")
+    gate: bool = Field(True, description="compare with the source on validation, repair or refuse")
+
+
+class BenchmarkConfig(Section):
+    """What is measured on the test split."""
+
+    speed_texts: Positive = Field(400, description="test texts in a timed pass")
+    repeats: Positive = Field(3, description="interleaved timed passes per model; the median counts")
+    bootstrap: int = Field(2000, ge=100, description="resamples behind an interval")
+    pipeline: bool = Field(True, description="time the teacher in a plain transformers pipeline, too")
+
+
+class Recipe(Section):
+    """A whole run."""
+
+    seed: int = Field(13, ge=0, description="drives every random choice")
+    task: TaskConfig
+    data: DataConfig
+    teacher: TeacherConfig = TeacherConfig()
+    label: LabelConfig = LabelConfig()
+    distill: DistillConfig = DistillConfig()
+    students: list[StudentConfig] = Field(min_length=1)
+    variants: list[Literal["fp32", "fp16", "int8"]] = Field(
+        ["fp32", "fp16", "int8"], min_length=1, description="files made and measured for each student"
+    )
+    controls: Literal["first", "all", "none"] = Field(
+        "first", description="which students get a twin that learns without the teacher"
+    )
+    export: ExportConfig = ExportConfig()
+    quantize: QuantizeConfig = QuantizeConfig()
+    benchmark: BenchmarkConfig = BenchmarkConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _inherit(cls, raw: Any) -> Any:
+        """Give every student the settings of [distill] that it does not set itself."""
+        if isinstance(raw, dict) and isinstance(raw.get("students"), list) and isinstance(raw.get("distill", {}), dict):
+            shared = {k: v for k, v in raw.get("distill", {}).items() if k in DistillConfig.model_fields}
+            raw = raw | {"students": [shared | s if isinstance(s, dict) else s for s in raw["students"]]}
+        return raw
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        names = [student.name for student in self.students]
+        if len(set(names)) != len(names):
+            raise ValueError(f"students must have distinct names, got {', '.join(names)}")
+        if "teacher" in names:
+            raise ValueError("a student cannot be named teacher")
+        return self
+
+
+STUDENT_KINDS: dict[str, type[_Student]] = {
+    "cut": CutStudent,
+    "pretrained": PretrainedStudent,
+    "transformer": TransformerStudent,
+    "textcnn": TextCNNStudent,
+}
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read and check a recipe; raises RecipeError with one line that names the key and the nearest known one."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: no such recipe") from None
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not a TOML file: {error}") from None
+    return parse(Recipe, raw, str(path))
+
+
+def parse(section: type[S], raw: dict[str, Any], source: str) -> S:
+    """Check raw settings against a section; raises RecipeError in one line, `source` named first."""
+    try:
+        return section.model_validate(raw)
+    except ValidationError as error:
+        raise RecipeError(f"{source}: {_explain(section, error)}") from None
+
+
+def _explain(section: type[Section], error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = [part for part in first["loc"] if part not in STUDENT_KINDS]
+    key = ".".join(str(part) for part in where)
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(where[-1]), _keys_beside(section, first["loc"]), n=1)
+        return f"unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else "")
+    if first["type"] == "missing":
+        return f"key '{key}' is missing"
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if first["type"] == "value_error":
+        return f"{key}: {message}" if key else message
+    return f"{key}: {message}, got {first['input']!r}"
+
+
+def _keys_beside(section: type[Section], location: tuple[int | str, ...]) -> list[str]:
+    """The keys that are known where an unknown one was found."""
+    model: type[BaseModel] = section
+    for part in location[:-1]:
+        if part in STUDENT_KINDS:
+            model = STUDENT_KINDS[str(part)]
+        elif isinstance(part, str) and part in model.model_fields:
+            annotation = model.model_fields[part].annotation
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                model = annotation
+    return list(model.model_fields)

@@ -1,0 +1,95 @@
+"""Splits from files and hub data sets: checked, normalised, with ids that say where a text came from."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DataError
+from .formats import Row, iter_rows
+from .hub import HubSplit
+from .labels import is_missing, label_indices
+from .normalization import normalize
+from .task import UNLABELED, Split, Task
+
+Source = Path | HubSplit
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A split as it was read, the number of rows without a text (left out), and the group of each row if asked for."""
+
+    split: Split
+    empty: int
+    groups: list[Hashable] | None = None
+
+
+def read_labeled(
+    source: Source,
+    task: Task,
+    text: str,
+    label: str,
+    name: str,
+    normalization: Sequence[str] = (),
+    group: str = "",
+) -> Reading:
+    """Read a split whose every text has a label; ids are `name:row`, rows counted from 0 in the source.
+
+    Rows with the same value in the column `group` belong together; a row without one is a group of its own.
+    """
+    table = _Table(source, [text, label, *([group] if group else [])], text, normalization)
+    ids, texts, values, places, groups = [], [], [], [], list[Hashable]()
+    for number, place, content, row in table.rows():
+        if is_missing(row[label]):
+            raise DataError(f"{source}: {place}: the label is empty; texts without labels go into 'unlabeled'")
+        ids.append(f"{name}:{number}")
+        texts.append(content)
+        values.append(row[label])
+        places.append(place)
+        if group:
+            groups.append(number if is_missing(row[group]) else str(row[group]))
+    if not texts:
+        raise DataError(f"{source}: no row has a text in column '{text}'")
+    names = source.class_names(label) if isinstance(source, HubSplit) else []
+    labels = label_indices(values, task, str(source), places, names)
+    return Reading(Split(name, ids, texts, labels), table.empty, groups if group else None)
+
+
+def read_unlabeled(source: Source, text: str, name: str, normalization: Sequence[str] = ()) -> Reading:
+    """Read texts and ignore labels; ids are `name:row`, rows counted from 0 in the source."""
+    table = _Table(source, [text], text, normalization)
+    ids, texts = [], []
+    for number, _, content, _ in table.rows():
+        ids.append(f"{name}:{number}")
+        texts.append(content)
+    return Reading(Split(name, ids, texts, np.full(len(texts), UNLABELED, dtype=np.int64)), table.empty)
+
+
+class _Table:
+    """The rows of a source that have a text, normalised; counts those that have none."""
+
+    def __init__(self, source: Source, columns: list[str], text: str, normalization: Sequence[str]) -> None:
+        self._source = source
+        self._columns = columns
+        self._text = text
+        self._normalization = normalization
+        self.empty = 0
+
+    def rows(self) -> Iterator[tuple[int, str, str, Row]]:
+        """The row's number, where it is, its text and all its columns."""
+        source, columns = self._source, list(dict.fromkeys(self._columns))
+        chunks = source.chunks(columns) if isinstance(source, HubSplit) else iter_rows(source, columns)
+        for chunk in chunks:
+            for index, row in enumerate(chunk.rows):
+                value = row[self._text]
+                if not isinstance(value, str) and not is_missing(value):
+                    found = f"{type(value).__name__} {value!r:.40}"
+                    raise DataError(f"{source}: {chunk.place(index)}: column '{self._text}' holds {found}, not a text")
+                content = normalize(value, self._normalization) if isinstance(value, str) else ""
+                if content.strip():
+                    yield chunk.start + index, chunk.place(index), content, row
+                else:
+                    self.empty += 1

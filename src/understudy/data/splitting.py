@@ -1,0 +1,65 @@
+"""Seeded, stratified cuts and subsets of labelled rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .task import Labels
+
+Rows = NDArray[np.int64]
+_CUT, _SUBSET = 1, 2  # separate random streams: a subset must not follow from the cut before it
+
+
+def stratified_cut(
+    labels: Labels, share: float, seed: int, groups: Sequence[Hashable] | None = None, least: int = 1
+) -> tuple[Rows, Rows]:
+    """The rows that stay and the rows that are cut off, each in ascending order.
+
+    Every class gives its share, within one row, at least `least` rows, and never its last. With `groups`, rows of one
+    group go together, and the classes come as near to their shares as a greedy pass over shuffled groups gets.
+    """
+    wanted = _quotas(labels, share, least)
+    members: dict[Hashable, list[int]] = {}
+    for row, group in enumerate(range(len(labels)) if groups is None else groups):
+        members.setdefault(group, []).append(row)
+    pool = list(members.values())
+    classes = labels.tolist()
+    cut: list[int] = []
+    for index in np.random.default_rng([seed, _CUT]).permutation(len(pool)):
+        counts = Counter(classes[row] for row in pool[index])
+        # Squared distance to the quotas, before minus after: take the group if that brings the cut nearer.
+        if sum(count * (2 * wanted[label] - count) for label, count in counts.items()) > 0:
+            cut += pool[index]
+            wanted.subtract(counts)
+    taken = np.zeros(len(labels), dtype=bool)
+    taken[cut] = True
+    return np.flatnonzero(~taken), np.flatnonzero(taken)
+
+
+def _quotas(labels: Labels, share: float, least: int) -> Counter[int]:
+    """Rows to cut per class: rounded down, then the largest remainders rounded up until the total fits."""
+    classes, sizes = np.unique(labels, return_counts=True)
+    exact = sizes * share
+    quotas = np.floor(exact).astype(np.int64)
+    missing = round(len(labels) * share) - int(quotas.sum())
+    quotas[np.argsort(quotas - exact, kind="stable")[: max(missing, 0)]] += 1
+    quotas = np.minimum(np.maximum(quotas, least), np.maximum(sizes - 1, 0))
+    return Counter(dict(zip(classes.tolist(), quotas.tolist(), strict=True)))
+
+
+def stratified_subset(labels: Labels, limit: int, seed: int) -> Rows:
+    """At most `limit` rows in ascending order, with the class shares of the whole; smaller limits give subsets."""
+    if limit >= len(labels):
+        return np.arange(len(labels), dtype=np.int64)
+    generator = np.random.default_rng([seed, _SUBSET])
+    turn = np.empty(len(labels))
+    for label in np.unique(labels):
+        rows = generator.permutation(np.flatnonzero(labels == label))
+        # Row r of n comes at time (r + 1/2) / n, so any prefix in time is stratified; the first of each class opens.
+        turn[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
+        turn[rows[0]] = 0.0
+    return np.sort(np.argsort(turn, kind="stable")[:limit])

@@ -1,0 +1,58 @@
+"""Splits on disk, and their digests."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DataError, MissingExtraError
+from .formats import iter_rows
+from .task import Split
+
+_COLUMNS = ("id", "text", "label")
+
+
+def write_split(split: Split, path: Path) -> None:
+    """Write a Parquet file with the columns id, text and label (-1: none); equal splits give equal bytes."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise MissingExtraError("writing Parquet", "parquet") from None
+    table = pa.table(
+        {
+            "id": pa.array(split.ids, pa.large_string()),
+            "text": pa.array(split.texts, pa.large_string()),
+            "label": pa.array(split.labels, pa.int64()),
+        }
+    )
+    pq.write_table(table, path, compression="zstd")
+
+
+def read_split(path: Path, name: str) -> Split:
+    """Read what `write_split` wrote."""
+    ids: list[str] = []
+    texts: list[str] = []
+    labels: list[int] = []
+    for chunk in iter_rows(path, _COLUMNS):
+        for index, row in enumerate(chunk.rows):
+            identifier, text, label = (row[column] for column in _COLUMNS)
+            if not (isinstance(identifier, str) and isinstance(text, str) and isinstance(label, int)):
+                raise DataError(f"{path}: {chunk.place(index)}: not a row of a stored split (id, text, integer label)")
+            ids.append(identifier)
+            texts.append(text)
+            labels.append(label)
+    return Split(name, ids, texts, np.array(labels, dtype=np.int64))
+
+
+def digest(split: Split) -> str:
+    """SHA-256 over ids, texts and labels in their order; the split's name does not count."""
+    result = hashlib.sha256()
+    for identifier, text, label in zip(split.ids, split.texts, split.labels.tolist(), strict=True):
+        for part in (identifier.encode(), text.encode()):
+            result.update(len(part).to_bytes(8, "little"))  # else ("ab", "c") would equal ("a", "bc")
+            result.update(part)
+        result.update(label.to_bytes(8, "little", signed=True))
+    return result.hexdigest()

@@ -1,0 +1,95 @@
+"""From logits to probabilities: softmax, calibration temperature, the order of a foreign classifier's labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from understudy.data.task import UNLABELED, Labels
+from understudy.errors import ArtifactError, WorkError
+
+TEMPERATURES = (0.05, 20.0)
+
+_HALVINGS = 50  # log(20 / 0.05) / 2^50 is about 5e-15: the limit of float64
+
+
+def softmax(logits: ArrayLike, temperature: float = 1.0) -> NDArray[np.float64]:
+    """Probabilities of each row, exp(z/T) / Σ exp(z/T); a row's bytes do not depend on the other rows."""
+    exponentials = np.exp(_shifted(logits, temperature))
+    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
+
+
+def log_softmax(logits: ArrayLike, temperature: float = 1.0) -> NDArray[np.float64]:
+    """Log-probabilities of each row, finite where `softmax` underflows to 0."""
+    shifted = _shifted(logits, temperature)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+
+
+def fit_temperature(logits: ArrayLike, labels: Labels) -> float:
+    """The temperature that minimises the NLL of the labelled rows, within `TEMPERATURES`.
+
+    In b = 1/T the NLL, mean(log Σ exp(b·z) − b·z_y), is convex, so the sign of its slope, mean(E_p[z] − z_y),
+    tells on which side the minimum lies: log T is halved towards it. Where no row is labelled or every row is right
+    (the NLL then falls for ever as T → 0) the rows say nothing about T, and it stays 1.
+    """
+    scores = np.array(logits, dtype=np.float64)
+    labelled = labels != UNLABELED
+    scores, truth = scores[labelled], labels[labelled]
+    if not np.isfinite(scores).all():
+        raise WorkError("cannot fit a temperature: some logits are not finite; check the model that made them")
+    target = scores[np.arange(len(truth)), truth]
+    if np.all(target == scores.max(axis=-1, initial=-np.inf)):
+        return 1.0
+    low, high = (math.log(bound) for bound in TEMPERATURES)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        expected = (softmax(scores, math.exp(middle)) * scores).sum(axis=-1)
+        if (expected - target).mean() > 0:  # too sure of itself
+            low = middle
+        else:
+            high = middle
+    return math.exp((low + high) / 2)
+
+
+def label_permutation(theirs: Sequence[str], ours: Sequence[str], mapping: Mapping[str, str]) -> list[int]:
+    """For each of our labels the column of a foreign classifier, whose names `mapping` translates into ours.
+
+    A name that is not one of ours may still be one in another case, if only one of ours fits.
+    """
+    meant = [_our_name(mapping.get(name, name), ours) for name in theirs]
+    problems = {
+        "missing": [name for name in ours if name not in meant],
+        "extra": [name for name, our in zip(theirs, meant, strict=True) if our is None],
+        "doubled": [name for name in ours if meant.count(name) > 1],
+        "in label_map but not the classifier's": [name for name in mapping if name not in theirs],
+    }
+    if any(problems.values()):
+        found = "; ".join(f"{kind}: {_quoted(names)}" for kind, names in problems.items() if names)
+        raise ArtifactError(
+            f"the classifier's labels do not fit the task's: {found}; got {_quoted(theirs)}, expected {_quoted(ours)};"
+            " set label_map to give each of the classifier's labels one of the task's"
+        )
+    return [meant.index(name) for name in ours]
+
+
+def _shifted(logits: ArrayLike, temperature: float) -> NDArray[np.float64]:
+    """Logits over temperature, minus the largest of their row."""
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+    # In C order every row is summed on its own; a column-major array would be summed across rows, in another order.
+    scaled = np.array(logits, dtype=np.float64, order="C") / temperature
+    return np.asarray(scaled - scaled.max(axis=-1, keepdims=True))
+
+
+def _our_name(name: str, ours: Sequence[str]) -> str | None:
+    if name in ours:
+        return name
+    alike = [our for our in ours if our.casefold() == name.casefold()]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names))

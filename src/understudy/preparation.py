@@ -1,0 +1,67 @@
+"""prepare: a recipe's files → checked, cut and de-duplicated splits.
+
+understudy prepare RECIPE --out runs/x/data
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .artifact import Artifact, Plan, TextConfig, finished, sha256_of_file, writing
+from .config import DataConfig, TaskConfig
+from .data.locating import locate
+from .data.preparing import prepare as prepare_splits
+from .data.storing import write_split
+from .data.task import Task
+from .errors import DataError
+from .progress import Progress, Silent
+
+_NO_LIMIT = 8192  # models set their own max_length; the data has none
+
+
+def prepare(
+    task: TaskConfig,
+    config: DataConfig,
+    out: Path,
+    base: Path | None,
+    *,
+    seed: int = 13,
+    progress: Progress | None = None,
+) -> Artifact:
+    """Write train, val, test and unlabeled as Parquet, with class counts, what was dropped, and the warnings.
+
+    `base` is the directory that file names are relative to; None for a hub data set.
+    """
+    progress = progress or Silent()
+    plan = Plan("prepare", {"task": task.model_dump(), "data": config.model_dump()}, _digests(config, base), seed)
+    done = finished(out, plan, progress)
+    if done is not None:
+        return done
+    nouns = Task(task.name, tuple(task.labels), task.metric)
+    with progress.track("prepare data", 1) as advance:
+        prepared = prepare_splits(nouns, config, seed, base)
+        advance(1)
+    with writing(out, plan, "data") as draft:
+        draft.task, draft.text = nouns, TextConfig(tuple(config.normalize), _NO_LIMIT)
+        for split in (prepared.train, prepared.val, prepared.test, prepared.unlabeled):
+            if len(split) or split is not prepared.unlabeled:
+                write_split(split, draft.path / f"{split.name}.parquet")
+        draft.measurements = prepared.counts
+        draft.warnings = prepared.warnings
+    return Artifact.load(out)
+
+
+def _digests(config: DataConfig, base: Path | None) -> dict[str, str]:
+    """SHA-256 of the files that a recipe names; a hub split is its name."""
+    found = {}
+    for name in (config.train, config.val, config.test, *config.unlabeled):
+        if not name:
+            continue
+        if config.hub and base is None:
+            found[name] = f"{config.hub}:{config.hub_config}"
+            continue
+        source = locate(name, config.hub, config.hub_config, base)
+        if not (isinstance(source, Path) and source.is_file()):
+            raise DataError(f"{source}: no such file; the recipe's data.train, val, test and unlabeled name the files")
+        found[name] = sha256_of_file(source)
+    return found

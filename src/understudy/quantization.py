@@ -1,0 +1,250 @@
+"""quantize: FP32 ONNX artifact → INT8 (or FP16) artifact, compared with its source on validation before it is written.
+
+understudy quantize runs/x/students/small/fp32 --data runs/x/data --out runs/x/students/small/int8
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto, numpy_helper
+
+from . import qdq
+from .artifact import Artifact, Draft, Plan, finished, writing
+from .classifier import MODEL_FILE, TOKENIZER_FILE, Classifier, open_session
+from .config import QuantizeConfig
+from .data.storing import read_split
+from .data.task import Split
+from .errors import WorkError
+from .machine import instruction_set
+from .metrics import Estimate, confusion, paired_difference
+from .progress import Progress, Silent
+from .tokenization import TextEncoder
+
+Precision = Literal["int8", "fp16"]
+
+_ENOUGH_ROWS = 500  # on fewer validation rows the gate could only toss a coin: it warns
+_DYNAMIC = (
+    "dynamic INT8: a prediction depends on the other texts of its batch, because activation ranges are taken from "
+    "each batch; use static INT8 where the same text must always get the same answer"
+)
+
+
+class GateRefusedError(WorkError):
+    """No rung of the ladder lost little enough on validation."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One way to quantise: how ranges are chosen, what stays FP32."""
+
+    name: str
+    ranges: Literal["best", "full"] = "best"
+    products_in_fp32: float = 0.0  # share, worst first
+    tables: bool = True
+
+
+LADDER = (
+    Rung("all products and tables in INT8"),
+    Rung("worst eighth of the products in FP32", products_in_fp32=1 / 8),
+    Rung("full ranges, worst eighth in FP32", ranges="full", products_in_fp32=1 / 8),
+    Rung("worst quarter of the products in FP32", products_in_fp32=1 / 4),
+    Rung("worst quarter of the products and the tables in FP32", products_in_fp32=1 / 4, tables=False),
+)
+
+
+def quantize(
+    model: Path,
+    data: Path,
+    out: Path,
+    config: QuantizeConfig,
+    *,
+    precision: Precision = "int8",
+    seed: int = 13,
+    progress: Progress | None = None,
+) -> Artifact:
+    """Quantise on training texts; raises GateRefusedError when every rung of the ladder may lose too much.
+
+    The gate: the lower 95 % bound of the paired difference of the task metric on validation must lie above
+    −max_loss points. It never falls back to dynamic.
+    """
+    progress = progress or Silent()
+    source, texts = Artifact.load(model, "model"), Artifact.load(data, "data")
+    inputs = {"model": source.digest, "data": texts.digest}
+    plan = Plan(f"quantize-{precision}", config.model_dump(), inputs, seed)
+    done = finished(out, plan, progress)
+    if done is not None:
+        return done
+    assert source.task is not None
+    with (
+        writing(out, plan, "model") as draft,
+        progress.track(f"{precision} {model.parent.name}", len(LADDER)) as advance,
+    ):
+        draft.task, draft.text = source.task, source.text
+        draft.details = source.details | {"variant": precision}
+        shutil.copyfile(model / TOKENIZER_FILE, draft.path / TOKENIZER_FILE)
+        gate = _Gate(Classifier(source), read_split(data / "val.parquet", "val"), config, source.task.metric)
+        rung, verdict = _first_accepted(
+            _candidates(source, data, config, precision, seed), source, draft, gate, advance
+        )
+        draft.details |= {"rung": rung, "instruction_set": instruction_set()}
+        draft.measurements = {"gate": verdict.to_dict(), "tried": gate.tried}
+        draft.warnings += [
+            *verdict.warnings,
+            *([_DYNAMIC] if config.method == "dynamic" and precision == "int8" else []),
+        ]
+    return Artifact.load(out)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A variant beside its source on validation."""
+
+    difference: Estimate
+    flips: int
+    per_class: dict[str, float]
+    passed: bool
+    warnings: list[str]
+
+    def describe(self) -> str:
+        """In words."""
+        d = self.difference
+        low, value, high = (f"{100 * bound:+.2f}" for bound in (d.low, d.value, d.high))
+        return f"the metric changes by {value} points [{low}, {high}] on {d.n} texts"
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the manifest."""
+        return {
+            "difference": self.difference.to_dict(), "flips": self.flips, "recall_change": self.per_class,
+            "passed": self.passed,
+        }  # fmt: skip
+
+
+class _Gate:
+    """Compares variants with their source on validation."""
+
+    def __init__(self, source: Classifier, val: Split, config: QuantizeConfig, metric: str) -> None:
+        self.val, self.config, self.metric, self.labels = val, config, metric, source.labels
+        self.expected = source.logits(val.texts).argmax(axis=1)
+        self.tried: list[dict[str, Any]] = []
+
+    def compare(self, variant: Classifier) -> Verdict:
+        found = variant.logits(self.val.texts).argmax(axis=1)
+        difference = paired_difference(self.val.labels, self.expected, found, self.metric, 2000, 0)
+        few = len(self.val) < _ENOUGH_ROWS
+        passed = few or not self.config.gate or difference.low >= -self.config.max_loss / 100
+        before, after = (self._recalls(labels) for labels in (self.expected, found))
+        warnings = [f"{len(self.val)} validation rows are too few to judge INT8 ({_ENOUGH_ROWS} wanted)"] if few else []
+        verdict = Verdict(
+            difference, int((found != self.expected).sum()),
+            {label: float(a - b) for label, a, b in zip(self.labels, after, before, strict=True)}, passed, warnings,
+        )  # fmt: skip
+        self.tried.append(verdict.to_dict())
+        return verdict
+
+    def _recalls(self, predicted: NDArray[np.int64]) -> NDArray[np.float64]:
+        table = confusion(self.val.labels, predicted, len(self.labels))
+        shares: NDArray[np.float64] = np.diag(table) / np.maximum(table.sum(axis=1), 1)
+        return shares
+
+
+def _first_accepted(
+    candidates: Iterator[tuple[str, ModelProto]],
+    source: Artifact,
+    draft: Draft,
+    gate: _Gate,
+    advance: Callable[[int], None],
+) -> tuple[str, Verdict]:
+    """Write the candidates in turn until one passes the gate."""
+    verdict = None
+    for rung, proto in candidates:
+        onnx.save(proto, draft.path / MODEL_FILE)
+        verdict = gate.compare(Classifier(replace(source, path=draft.path)))
+        advance(1)
+        if verdict.passed:
+            return rung, verdict
+    assert verdict is not None
+    raise GateRefusedError(
+        f"{draft.details['variant']} of {source.path.parent.name} was refused: on validation {verdict.describe()}, "
+        f"and a loss above {gate.config.max_loss:g} points cannot be excluded; raise quantize.max_loss, or ship fp32"
+    )
+
+
+def _candidates(
+    source: Artifact, data: Path, config: QuantizeConfig, precision: Precision, seed: int
+) -> Iterator[tuple[str, ModelProto]]:
+    proto = onnx.load(source.path / MODEL_FILE)
+    if precision == "fp16":
+        qdq.halve(proto)
+        yield "weights in FP16", proto
+    elif config.method == "dynamic":
+        yield "dynamic ranges", _dynamic(proto, config)
+    else:
+        yield from _static(source, proto, read_split(data / "train.parquet", "train"), config, seed)
+
+
+def _static(
+    source: Artifact, proto: ModelProto, train: Split, config: QuantizeConfig, seed: int
+) -> Iterator[tuple[str, ModelProto]]:
+    products = qdq.products(proto)
+    observed = _observe(source, proto, products, train, config.samples, seed)
+    weights = {tensor.name: tensor for tensor in proto.graph.initializer}
+    by_activation: dict[str, list[qdq.Product]] = {}
+    for product in products:
+        by_activation.setdefault(product.activation, []).append(product)
+    best: dict[str, tuple[qdq.Range, float]] = {}
+    for activation, group in by_activation.items():
+        matrices = [numpy_helper.to_array(weights[product.weight]) for product in group]
+        best |= dict.fromkeys([product.node for product in group], qdq.best_range(observed[activation], matrices))
+    worst_first = sorted((product.node for product in products), key=lambda node: -best[node][1])
+    full = {product.node: qdq.full_range(observed[product.activation]) for product in products}
+    for rung in LADDER:
+        candidate = ModelProto()
+        candidate.CopyFrom(proto)
+        spared = set(worst_first[: round(rung.products_in_fp32 * len(products))])
+        ranges = {node: full[node] if rung.ranges == "full" else best[node][0] for node in best if node not in spared}
+        qdq.insert_products(candidate, ranges)
+        if rung.tables and config.embeddings:
+            qdq.insert_tables(candidate)
+        yield rung.name, candidate
+
+
+def _observe(
+    source: Artifact, proto: ModelProto, products: Sequence[qdq.Product], train: Split, samples: int, seed: int
+) -> dict[str, qdq.Observed]:
+    """Run training texts, each at its own length, and note what the products are fed."""
+    assert source.text is not None
+    random = np.random.default_rng(seed)
+    chosen = train.take(random.permutation(len(train))[:samples])
+    encoder = TextEncoder.load(source.path / TOKENIZER_FILE, source.text)
+    names = list(dict.fromkeys(product.activation for product in products))
+    observed = {name: qdq.Observed() for name in names}
+    with tempfile.TemporaryDirectory() as directory:
+        opened = Path(directory) / MODEL_FILE
+        onnx.save(qdq.with_outputs(proto, names), opened)
+        session = open_session(opened)
+        for tokens in encoder.encode(chosen.texts):
+            feed = {"input_ids": tokens[None], "attention_mask": np.ones_like(tokens[None])}
+            for name, values in zip(names, session.run(names, feed), strict=True):
+                observed[name].add(values, random)
+    return observed
+
+
+def _dynamic(proto: ModelProto, config: QuantizeConfig) -> ModelProto:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    if config.embeddings:
+        qdq.insert_tables(proto)
+    with tempfile.TemporaryDirectory() as directory:
+        before, after = Path(directory) / "fp32.onnx", Path(directory) / "int8.onnx"
+        onnx.save(proto, before)
+        quantize_dynamic(before, after, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
+        return onnx.load(after)

@@ -1,0 +1,172 @@
+"""Speed: one process per model, all alive at once, timed in turns so that a noisy moment hits all of them alike."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import WorkError
+
+BATCHES = (1, 32, 256)
+
+
+@dataclass(frozen=True)
+class Runner:
+    """How to start the worker process of a model: a module and its arguments, the number of threads left open."""
+
+    module: str
+    arguments: tuple[str, ...]
+    batches: tuple[int, ...] = BATCHES
+
+    def command(self, threads: int) -> list[str]:
+        """The command line for so many threads."""
+        arguments = [argument.format(threads=threads) for argument in self.arguments]
+        return [sys.executable, "-m", self.module, *arguments]
+
+
+def classifier_runner(path: Path) -> Runner:
+    """An artifact in the runtime."""
+    return Runner("understudy.worker", ("classifier", str(path), "{threads}"))
+
+
+def tfidf_runner(data: Path) -> Runner:
+    """The bag-of-words control, fitted on the prepared data."""
+    return Runner("understudy.worker", ("tfidf", str(data), "{threads}"))
+
+
+def pipeline_runner(what: str, max_length: int) -> Runner:
+    """A torch classifier in a plain transformers pipeline, batch 1 and 32."""
+    arguments = (what, "{threads}", str(max_length))
+    return Runner("understudy.training.pipeline_worker", arguments, batches=(1, 32))
+
+
+@dataclass
+class Speed:
+    """What was measured of one model."""
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    best: dict[int, NDArray[np.float64]] = field(default_factory=dict)  # threads → texts/s of each pass, best batch
+    peak_rss: int = 0
+    load_ms: float = 0.0
+
+
+class Worker:
+    """A running worker process."""
+
+    def __init__(self, runner: Runner, threads: int) -> None:
+        self.command = runner.command(threads)
+        self._process = subprocess.Popen(
+            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self.load_ms = float(self._receive()["load_ms"])
+
+    def ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Send a question and wait for the answer; raises WorkError with the process's last words."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(question) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            self._fail()
+        return self._receive()
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+
+    def _receive(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            self._fail()
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _fail(self) -> None:
+        _, errors = self._process.communicate()
+        last = next((line for line in reversed(errors.splitlines()) if line.strip()), "no message")
+        raise WorkError(f"the process that held {self.command[3]} {self.command[4]} ended: {last}")
+
+
+@contextmanager
+def workers(runners: Sequence[Runner], threads: int) -> Iterator[list[Worker]]:
+    """Start a process per model; all are ended on leaving."""
+    with ExitStack() as stack:
+        started = []
+        for runner in runners:
+            worker = Worker(runner, threads)
+            stack.callback(worker.close)
+            started.append(worker)
+        yield started
+
+
+def measure(
+    runners: Sequence[Runner],
+    texts: Sequence[str],
+    threads: Sequence[int],
+    repeats: int,
+    advance: Callable[[int], None] = lambda units: None,
+) -> list[Speed]:
+    """Time every model on the same texts: per thread count and batch size a warm-up and `repeats` interleaved passes.
+
+    Memory and load time are those of the fresh one-thread process.
+    """
+    speeds = [Speed() for _ in runners]
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "texts.json"
+        file.write_text(json.dumps(list(texts)), encoding="utf-8")
+        warm = Path(directory) / "warm.json"
+        warm.write_text(json.dumps(list(texts[: max(8, len(texts) // 8)])), encoding="utf-8")
+        for count in threads:
+            with workers(runners, count) as alive:
+                for batch in BATCHES:
+                    _time_batch(runners, alive, speeds, count, batch, repeats, (file, warm))
+                    advance(1)
+                for speed, worker in zip(speeds, alive, strict=True):
+                    if count == threads[0]:
+                        speed.peak_rss, speed.load_ms = int(worker.ask({"do": "memory"})["peak_rss"]), worker.load_ms
+    return speeds
+
+
+def _time_batch(
+    runners: Sequence[Runner],
+    alive: Sequence[Worker],
+    speeds: Sequence[Speed],
+    threads: int,
+    batch: int,
+    repeats: int,
+    files: tuple[Path, Path],
+) -> None:
+    texts, warm = files
+    timed = [index for index, runner in enumerate(runners) if batch in runner.batches]
+    for index in timed:
+        alive[index].ask({"do": "time", "texts": str(warm), "batch": batch})
+    passes: dict[int, list[NDArray[np.float64]]] = {index: [] for index in timed}
+    for _ in range(repeats):
+        for index in timed:
+            answer = alive[index].ask({"do": "time", "texts": str(texts), "batch": batch})
+            passes[index].append(np.array(answer["milliseconds"]))
+    total = len(json.loads(texts.read_text(encoding="utf-8")))
+    for index in timed:
+        rates = np.array([1000 * total / times.sum() for times in passes[index]])
+        _record(speeds[index], threads, batch, np.concatenate(passes[index]), rates)
+
+
+def _record(speed: Speed, threads: int, batch: int, times: NDArray[np.float64], rates: NDArray[np.float64]) -> None:
+    p50, p95, p99 = np.percentile(times, (50, 95, 99))
+    row = {"threads": threads, "batch": batch, "mean": times.mean(), "std": times.std(), "p50": p50, "p95": p95}
+    row |= {"p99": p99, "texts_per_second": float(np.median(rates))}
+    speed.rows.append({name: round(float(value), 4) for name, value in row.items()})
+    if threads not in speed.best or np.median(rates) > np.median(speed.best[threads]):
+        speed.best[threads] = rates

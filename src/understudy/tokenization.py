@@ -1,0 +1,59 @@
+"""From text to token ids, the same way in training and at prediction (tokenizers, no torch)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from .artifact import TextConfig
+from .data.normalization import normalize
+from .errors import ArtifactError
+
+Tokens = NDArray[np.int64]
+
+# Tokenizing is linear in the text and truncation comes after it, so that a megabyte of text would cost a second to
+# keep 128 tokens. No real text has more than 32 characters a token on average.
+_CHARACTERS_PER_TOKEN = 32
+
+
+class TextEncoder:
+    """A tokenizer with the text handling of its artifact."""
+
+    def __init__(self, tokenizer: Tokenizer, text: TextConfig) -> None:
+        self.tokenizer = tokenizer
+        self.text = text
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(text.max_length)
+
+    @classmethod
+    def load(cls, path: Path, text: TextConfig) -> TextEncoder:
+        """Read a tokenizer.json; raises ArtifactError when the library does not understand it."""
+        try:
+            return cls(Tokenizer.from_file(str(path)), text)
+        except BaseException as error:  # a Rust panic is not an Exception
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+            raise ArtifactError(f"{path} is not a tokenizer that this version of tokenizers reads: {error}") from None
+
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
+        """Token ids of each text, special tokens included, at least one and at most max_length of them."""
+        limit = self.text.max_length * _CHARACTERS_PER_TOKEN
+        cleaned = [normalize(text[: 2 * limit], self.text.normalize)[:limit] for text in texts]
+        return [np.array(encoding.ids or [0], dtype=np.int64) for encoding in self.tokenizer.encode_batch_fast(cleaned)]
+
+
+def batches(tokens: Sequence[Tokens], budget: int) -> Iterable[NDArray[np.int64]]:
+    """Rows grouped by equal length, longest first, at most `budget` tokens a group.
+
+    Equal lengths need no padding, so that a row's arithmetic is the same in any company.
+    """
+    lengths = np.array([len(row) for row in tokens], dtype=np.int64)
+    order = np.argsort(-lengths, kind="stable")
+    starts = np.flatnonzero(np.diff(lengths[order], prepend=-1))
+    for rows in np.split(order, starts[1:]):
+        size = max(1, budget // int(lengths[rows[0]])) if len(rows) else 1
+        yield from (rows[start : start + size] for start in range(0, len(rows), size))

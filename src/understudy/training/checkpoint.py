@@ -1,0 +1,66 @@
+"""Checkpoints of a training in progress: safetensors and JSON, written aside and renamed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ..artifact import write_atomically
+
+Tensors = dict[str, Tensor]
+
+
+def save_checkpoint(path: Path, state: dict[str, Any], tensors: Tensors) -> None:
+    """Write one file: the tensors, with the JSON state in its header's metadata."""
+    flat = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    write_atomically(path, save(flat, metadata={"state": json.dumps(state)}))
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, Any], Tensors] | None:
+    """State and tensors of the newest checkpoint; None if there is none."""
+    if not path.exists():
+        return None
+    content = path.read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return json.loads(header["__metadata__"]["state"]), load(content)
+
+
+def optimizer_tensors(model: nn.Module, optimizer: Optimizer) -> Tensors:
+    """The optimiser's state by parameter name."""
+    names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
+    return {
+        f"{key}:{names[parameter]}": torch.as_tensor(value)
+        for parameter, state in optimizer.state.items()
+        for key, value in state.items()
+    }
+
+
+def restore_optimizer(model: nn.Module, optimizer: Optimizer, tensors: Tensors) -> None:
+    """Put back what `optimizer_tensors` took."""
+    parameters = dict(model.named_parameters())
+    for name, tensor in tensors.items():
+        key, parameter = name.split(":", 1)
+        target = parameters[parameter]
+        on_device = tensor if key == "step" and target.device.type == "cpu" else tensor.to(target.device)
+        optimizer.state[target][key] = on_device
+
+
+def random_state(device: torch.device) -> Tensors:
+    """The generators that dropout draws from."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def restore_random_state(device: torch.device, state: Tensors) -> None:
+    """Put back what `random_state` took."""
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)

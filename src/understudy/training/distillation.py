@@ -1,0 +1,163 @@
+"""distill: teacher + soft labels + data → student directory.
+
+understudy distill RECIPE --student small --run runs/x
+
+L = soft_weight · T² · KL(softmax(z_teacher/T) ‖ softmax(z_student/T)) + (1 − soft_weight) · CE(z_student, y)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..artifact import Artifact, Plan, TextConfig, finished, writing
+from ..config import (
+    CutStudent,
+    OptimizationConfig,
+    PretrainedStudent,
+    StudentConfig,
+    TextCNNStudent,
+    TransformerStudent,
+)
+from ..data.storing import read_split
+from ..data.task import Split, Task
+from ..progress import Progress, Silent
+from ..tokenization import TextEncoder
+from . import networks, vocabulary
+from .finetuning import class_weights, fit_and_describe
+from .labeling import read_labels
+from .losses import distillation, supervised
+from .networks import HubClassifier, Network
+from .textcnn import TextCNN
+
+
+def distill(
+    teacher: Path,
+    labels: Path,
+    data: Path,
+    out: Path,
+    config: StudentConfig,
+    *,
+    seed: int = 13,
+    use_teacher: bool = True,
+    progress: Progress | None = None,
+) -> Artifact:
+    """Train a student on the teacher's soft labels, or its no-teacher twin on gold labels with as many steps.
+
+    The twin of a cut starts from the pretrained encoder that the teacher started from, so that no knowledge of the
+    teacher reaches it.
+    """
+    progress = progress or Silent()
+    model, soft, source = Artifact.load(teacher, "model"), Artifact.load(labels, "labels"), Artifact.load(data, "data")
+    plan = Plan(
+        "distill" if use_teacher else "train-without-teacher",
+        config.model_dump(),
+        {"teacher": model.digest, "labels": soft.digest, "data": source.digest},
+        seed,
+    )
+    done = finished(out, plan, progress)
+    if done is not None:
+        return done
+    assert source.task is not None and source.text is not None and model.text is not None
+    text = TextConfig(source.text.normalize, config.max_length or model.text.max_length)
+    train, val = read_split(data / "train.parquet", "train"), read_split(data / "val.parquet", "val")
+    unlabeled = read_split(data / "unlabeled.parquet", "unlabeled") if (data / "unlabeled.parquet").exists() else None
+    transfer = _join(train, unlabeled) if use_teacher and unlabeled is not None else train
+    with writing(out, plan, "model") as draft:
+        draft.task = source.task
+        torch.manual_seed(seed)
+        network = _student(config, model, text, source.task, (train, transfer), use_teacher, seed, draft.warnings)
+        weights = class_weights(config, train, len(source.task.labels))
+        budget: OptimizationConfig = config
+        targets: NDArray[np.float32] | None = None
+        if use_teacher:
+            targets = np.concatenate([read_labels(labels, part.name, part.ids) for part in (train, unlabeled) if part])
+            objective = distillation(config.temperature, config.soft_weight, soft.temperature, weights)
+        else:
+            objective = supervised(weights)
+            rows = len(train) + (len(unlabeled) if unlabeled else 0)
+            budget = config.model_copy(update={"epochs": max(1, round(config.epochs * rows / len(train)))})
+        fit_and_describe(
+            draft, network, text, (transfer, targets), val, objective, budget, seed, progress,
+            f"distill {config.name}" if use_teacher else f"train {config.name} without the teacher",
+        )  # fmt: skip
+        draft.details["kind"] = config.kind
+        networks.save(network, draft.path)
+    return Artifact.load(out)
+
+
+def _join(train: Split, unlabeled: Split) -> Split:
+    """The transfer set: labelled texts, then unlabelled ones."""
+    return Split(
+        "transfer",
+        [*train.ids, *unlabeled.ids],
+        [*train.texts, *unlabeled.texts],
+        np.concatenate([train.labels, unlabeled.labels]),
+    )
+
+
+def _student(
+    config: StudentConfig,
+    teacher: Artifact,
+    text: TextConfig,
+    task: Task,
+    texts: tuple[Split, Split],
+    use_teacher: bool,
+    seed: int,
+    warnings: list[str],
+) -> Network:
+    """The untrained student of the given shape; vocabularies are learnt on train, trimmed to the transfer set."""
+    train, transfer = texts
+    match config:
+        case CutStudent():
+            source = networks.load(teacher)
+            if not use_teacher and teacher.stage == "train" and teacher.config["train"]:
+                source = networks.load_pretrained(str(teacher.config["model"]), task.labels, config.dropout, seed)
+            module = networks.cut(source, config.layers, config.dropout)
+            network = Network(module, source.tokenizer, source.pad_id, "transformer")
+            return _trimmed(network, text, transfer, warnings) if config.trim_vocabulary else network
+        case PretrainedStudent():
+            network = networks.load_pretrained(config.model, task.labels, config.dropout, seed)
+            return _trimmed(network, text, transfer, warnings) if config.trim_vocabulary else network
+        case TransformerStudent():
+            tokenizer = vocabulary.learn_wordpiece(train.texts, config.vocabulary)
+            module = networks.fresh_transformer(
+                tokenizer.get_vocab_size(), task.labels, layers=config.layers, width=config.width, heads=config.heads,
+                max_length=text.max_length, dropout=config.dropout,
+            )  # fmt: skip
+            return Network(module, tokenizer, 0, "transformer")
+        case TextCNNStudent():
+            return _textcnn(config, teacher, task, train)
+
+
+def _trimmed(network: Network, text: TextConfig, transfer: Split, warnings: list[str]) -> Network:
+    used = TextEncoder(network.tokenizer, text).encode(transfer.texts)
+    trimmed = vocabulary.trim(network.tokenizer, used)
+    if trimmed is None:
+        warnings.append("the vocabulary was not trimmed: only WordPiece and Unigram tokenizers can be")
+        return network
+    tokenizer, kept = trimmed
+    assert isinstance(network.module, HubClassifier)
+    pad_id = kept.index(network.pad_id)
+    networks.replace_embeddings(network.module, kept, pad_id)
+    return Network(network.module, tokenizer, pad_id, network.architecture)
+
+
+def _textcnn(config: TextCNNStudent, teacher: Artifact, task: Task, train: Split) -> Network:
+    tokenizer = vocabulary.learn_words(train.texts, config.vocabulary, config.min_count)
+    module = TextCNN(
+        tokenizer.get_vocab_size(), config.width, config.filters, config.kernels, len(task.labels), config.dropout
+    )
+    if config.teacher_embeddings:
+        source = networks.load(teacher)
+        assert isinstance(source.module, HubClassifier)
+        model_of_teacher: Any = source.module.model
+        table = model_of_teacher.get_input_embeddings().weight.detach()
+        start = vocabulary.embeddings_from_teacher(tokenizer, source.tokenizer, table, config.width)
+        with torch.no_grad():
+            module.embeddings.weight.copy_(start)
+    return Network(module, tokenizer, 0, "textcnn")

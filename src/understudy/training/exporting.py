@@ -1,0 +1,117 @@
+"""export: trained model → ONNX artifact in FP32, proved against torch before it is written.
+
+understudy export runs/x/students/small/torch --data runs/x/data --out runs/x/students/small/fp32
+"""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..artifact import Artifact, Plan, finished, writing
+from ..classifier import MODEL_FILE, TOKENIZER_FILE, open_session
+from ..config import ExportConfig
+from ..data.storing import read_split
+from ..errors import WorkError
+from ..progress import Progress, Silent
+from ..tokenization import TextEncoder, Tokens
+from . import networks
+from .loop import infer
+
+
+def export(
+    model: Path, data: Path, out: Path, config: ExportConfig, *, seed: int = 13, progress: Progress | None = None
+) -> Artifact:
+    """Export with dynamic batch and length; refuse if a logit differs by more than the tolerance or a label flips."""
+    progress = progress or Silent()
+    source, texts = Artifact.load(model, "model"), Artifact.load(data, "data")
+    plan = Plan("export", config.model_dump(), {"model": source.digest, "data": texts.digest}, seed)
+    done = finished(out, plan, progress)
+    if done is not None:
+        return done
+    assert source.text is not None
+    network = networks.load(source)
+    with writing(out, plan, "model") as draft, progress.track(f"export {model.parent.name}", 3) as advance:
+        file = draft.path / MODEL_FILE
+        to_onnx(network.module, file)
+        advance(1)
+        sample = _sample(read_split(data / "train.parquet", "train").texts, config.samples, seed)
+        tokens = TextEncoder(network.tokenizer, source.text).encode(sample)
+        difference = _prove(network.module, network.pad_id, file, tokens, config.tolerance)
+        advance(1)
+        shutil.copyfile(model / TOKENIZER_FILE, draft.path / TOKENIZER_FILE)
+        draft.task, draft.text = source.task, source.text
+        draft.details = source.details | {"variant": "fp32"}
+        draft.measurements = {"parity": {"texts": len(tokens), "max_logit_difference": difference}}
+        advance(1)
+    return Artifact.load(out)
+
+
+def to_onnx(module: nn.Module, file: Path) -> None:
+    """Write a module as ONNX: input_ids and attention_mask (n, length), int64, to logits (n, labels)."""
+    example = (torch.ones(2, 8, dtype=torch.int64), torch.ones(2, 8, dtype=torch.int64))
+    batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
+    wrapped = _Inference(module).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations inside the exporter, nothing a user could act on
+        program = torch.onnx.export(
+            wrapped, example, dynamo=True, verbose=False, input_names=["input_ids", "attention_mask"],
+            output_names=["logits"], dynamic_shapes=({0: batch, 1: length}, {0: batch, 1: length}),
+        )  # fmt: skip
+    assert program is not None
+    proto = program.model_proto
+    # shapes that the exporter noted for its example; ONNX Runtime's quantiser and checker trip over them
+    del proto.graph.value_info[:]
+    proto.doc_string = ""
+    for node in proto.graph.node:  # source lines of the exporting machine
+        node.doc_string = ""
+        del node.metadata_props[:]
+    onnx.save(proto, file)
+
+
+class _Inference(nn.Module):
+    """The module under the input names of an artifact."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        logits: Tensor = self.module(input_ids, attention_mask)
+        return logits
+
+
+def _sample(texts: Sequence[str], size: int, seed: int) -> list[str]:
+    """Texts of mixed lengths: every size-th of them by length, and a one-word text."""
+    ordered = sorted(texts, key=len)
+    rows = np.linspace(0, len(ordered) - 1, min(size, len(ordered))).astype(int)
+    return [ordered[row] for row in rows] + ["a"]
+
+
+def _prove(module: nn.Module, pad_id: int, file: Path, tokens: Sequence[Tokens], tolerance: float) -> float:
+    """Largest |difference| of a logit between torch (padded batches) and ONNX (one by one)."""
+    module.eval()
+    expected = infer(module, tokens, pad_id, torch.device("cpu"), 16)
+    session = open_session(file)
+    found: NDArray[np.float32] = np.concatenate(
+        [
+            session.run(["logits"], {"input_ids": row[None], "attention_mask": np.ones_like(row[None])})[0]
+            for row in tokens
+        ]
+    )
+    difference = float(np.abs(expected - found).max())
+    flips = int((expected.argmax(axis=1) != found.argmax(axis=1)).sum())
+    if difference > tolerance or flips:
+        raise WorkError(
+            f"the ONNX model does not match torch on {len(tokens)} texts: logits differ by up to {difference:.2e} "
+            f"(allowed {tolerance:.0e}), {flips} labels flip; nothing was written"
+        )
+    return difference

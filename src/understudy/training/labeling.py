@@ -1,0 +1,91 @@
+"""label: teacher + data → the teacher's logits for every text, once.
+
+understudy label runs/x/teacher --data runs/x/data --out runs/x/labels
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from ..artifact import Artifact, Plan, finished, writing
+from ..config import LabelConfig
+from ..data.storing import read_split
+from ..decision import fit_temperature, log_softmax
+from ..progress import Progress, Silent
+from ..tokenization import TextEncoder
+from . import networks
+from .loop import choose_device, infer
+
+SPLITS = ("train", "val", "unlabeled")  # never test: only benchmark opens it
+
+
+def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress: Progress | None = None) -> Artifact:
+    """Write the teacher's logits in Parquet shards, aligned by example id, and its calibration temperature.
+
+    The key is the digests of the teacher (weights, tokenizer, max_length, normalisation) and of the data. An
+    interrupted run goes on with the missing shards.
+    """
+    progress = progress or Silent()
+    model, source = Artifact.load(teacher, "model"), Artifact.load(data, "data")
+    plan = Plan("label", {"shard_size": config.shard_size}, {"teacher": model.digest, "data": source.digest})
+    done = finished(out, plan, progress)
+    if done is not None:
+        return done
+    assert model.text is not None
+    network = networks.load(model)
+    device = choose_device(config.device)
+    network.module.to(device)
+    encoder = TextEncoder(network.tokenizer, model.text)
+    splits = [read_split(data / f"{name}.parquet", name) for name in SPLITS if (data / f"{name}.parquet").exists()]
+    with writing(out, plan, "labels") as draft:
+        draft.task, draft.text = source.task, model.text
+        calls = 0
+        with progress.track("label with the teacher", sum(len(split) for split in splits)) as advance:
+            for split in splits:
+                for number, start in enumerate(range(0, len(split), config.shard_size)):
+                    shard = draft.path / f"{split.name}-{number:05d}.parquet"
+                    part = split.take(range(start, min(start + config.shard_size, len(split))))
+                    if shard.exists():  # written by the run that was interrupted
+                        advance(len(part))
+                        continue
+                    tokens = encoder.encode(part.texts)
+                    logits = infer(network.module, tokens, network.pad_id, device, config.batch_size, advance)
+                    _write_shard(shard, part.ids, logits)
+                    calls += len(part)
+        val = next(split for split in splits if split.name == "val")
+        logits = read_labels(draft.path, "val", val.ids)
+        draft.decision = {"temperature": fit_temperature(logits, val.labels)}
+        draft.measurements = {"teacher_calls": calls, "confidence": _confidence(draft.path, splits)}
+    return Artifact.load(out)
+
+
+def read_labels(labels: Path, split: str, ids: object) -> NDArray[np.float32]:
+    """Logits (n, labels) of a split's examples in the order of `ids`; raises KeyError for an unknown id."""
+    tables = [pq.read_table(shard) for shard in sorted(labels.glob(f"{split}-*.parquet"))]
+    table = pa.concat_tables(tables)
+    columns = np.stack(table["logits"].combine_chunks().flatten().to_numpy().reshape(len(table), -1))
+    row = {example: index for index, example in enumerate(table["id"].to_pylist())}
+    return np.ascontiguousarray(columns[[row[example] for example in ids]], dtype=np.float32)  # type: ignore[attr-defined]
+
+
+def _write_shard(path: Path, ids: object, logits: NDArray[np.float32]) -> None:
+    values = pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel(), pa.float32()), logits.shape[1])
+    aside = path.with_name(f".{path.name}.partial")
+    pq.write_table(pa.table({"id": pa.array(ids, pa.string()), "logits": values}), aside, compression="zstd")
+    aside.replace(path)
+
+
+def _confidence(directory: Path, splits: object) -> dict[str, float]:
+    """Mean probability of the chosen label per split: on texts that it was trained on, a teacher is too sure."""
+    means = {}
+    for split in splits:  # type: ignore[attr-defined]
+        if len(split):
+            means[split.name] = float(
+                np.exp(log_softmax(read_labels(directory, split.name, split.ids)).max(axis=1)).mean()
+            )
+    return means

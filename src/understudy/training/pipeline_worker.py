@@ -1,0 +1,55 @@
+"""A worker process for a torch classifier: timed as a plain `transformers` pipeline, asked for logits in batches.
+
+Started as `python -m understudy.training.pipeline_worker WHAT THREADS MAX_LENGTH`; WHAT is a torch artifact, a local
+directory or a hub name.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from ..worker import Subject, answer_questions, limit_threads
+
+
+def _load(what: str, threads: int, max_length: int) -> Subject:
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+    from transformers.utils import logging
+
+    from ..artifact import MANIFEST, Artifact, TextConfig
+    from ..tokenization import TextEncoder
+    from . import networks
+    from .loop import infer
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    torch.set_num_threads(threads)
+    tokenizer = AutoTokenizer.from_pretrained(what)
+    model = AutoModelForSequenceClassification.from_pretrained(what, dtype=torch.float32)
+    classify = pipeline(
+        "text-classification", model=model, tokenizer=tokenizer, device=-1, truncation=True, max_length=max_length,
+        top_k=None,
+    )  # fmt: skip
+    if (Path(what) / MANIFEST).exists():
+        artifact = Artifact.load(Path(what), "model")
+        network, text = networks.load(artifact), artifact.text
+    else:
+        network, text = networks.load_classifier(what)[0], None
+    encoder = TextEncoder(network.tokenizer, text or TextConfig(("html", "nfc"), max_length))
+    cpu = torch.device("cpu")
+    return Subject(
+        predict=lambda texts: classify(list(texts), batch_size=len(texts)),
+        logits=lambda texts: infer(network.module, encoder.encode(texts), network.pad_id, cpu),
+    )
+
+
+def main() -> None:
+    """Entry point of the process."""
+    what, threads, max_length = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    limit_threads(threads)
+    answer_questions(lambda: _load(what, threads, max_length))
+
+
+if __name__ == "__main__":
+    main()

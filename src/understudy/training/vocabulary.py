@@ -1,0 +1,128 @@
+"""Vocabularies: trimmed to the texts that a student learns on, or learnt from them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from torch import Tensor
+
+from ..tokenization import Tokens
+
+_TRIMMABLE = ("WordPiece", "Unigram")
+_SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def trim(tokenizer: Tokenizer, used: Iterable[Tokens]) -> tuple[Tokenizer, list[int]] | None:
+    """A tokenizer without the tokens that `used` never contains, and the kept old ids in their new order.
+
+    Used texts keep their tokens: WordPiece takes the longest match and Unigram the best path, and dropping a token
+    that was not chosen changes neither. Special tokens and single characters stay, so that unseen words still have
+    pieces. None when the tokenizer is of another kind (BPE builds tokens by merges).
+    """
+    spec = json.loads(tokenizer.to_str())
+    if spec["model"]["type"] not in _TRIMMABLE:
+        return None
+    pieces = _pieces(spec["model"])
+    special = {int(token["id"]) for token in spec["added_tokens"]}
+    seen = set(np.unique(np.concatenate(list(used))).tolist()) | special
+    prefix = spec["model"].get("continuing_subword_prefix") or "▁"
+    kept = [
+        index
+        for index, piece in enumerate(pieces)
+        if index in seen or len(piece.removeprefix(prefix)) <= 1 or piece == spec["model"].get("unk_token")
+    ]
+    position = {old: new for new, old in enumerate(kept)}
+    if spec["model"]["type"] == "Unigram":
+        spec["model"]["vocab"] = [spec["model"]["vocab"][old] for old in kept]
+        spec["model"]["unk_id"] = position.get(spec["model"].get("unk_id"))
+    else:
+        spec["model"]["vocab"] = {pieces[old]: new for old, new in position.items()}
+    for token in spec["added_tokens"]:
+        token["id"] = position[int(token["id"])]
+    _renumber(spec.get("post_processor"), position)
+    spec["truncation"] = spec["padding"] = None
+    return Tokenizer.from_str(json.dumps(spec)), kept
+
+
+def learn_wordpiece(texts: Iterable[str], size: int) -> Tokenizer:
+    """A lower-casing WordPiece tokenizer learnt on the texts, with [CLS] and [SEP] around a text."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    # an alphabet of all characters would crowd out words on noisy text
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size, special_tokens=_SPECIALS, limit_alphabet=200, show_progress=False, min_frequency=2
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    around = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=around)
+    return tokenizer
+
+
+def learn_words(texts: Iterable[str], size: int, min_count: int) -> Tokenizer:
+    """A tokenizer of whole lower-case words and punctuation marks, the most frequent ones of the texts."""
+    shell = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1}, unk_token="[UNK]"))
+    shell.normalizer = normalizers.BertNormalizer(lowercase=True)
+    shell.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    counts = Counter(word for text in texts for word, _ in _words(shell, text))
+    frequent = sorted((word for word, count in counts.items() if count >= min_count), key=lambda w: (-counts[w], w))
+    vocabulary = {word: index for index, word in enumerate(["[PAD]", "[UNK]", *frequent[: size - 2]])}
+    shell.model = models.WordLevel(vocabulary, unk_token="[UNK]")
+    return shell
+
+
+def embeddings_from_teacher(words: Tokenizer, teacher: Tokenizer, table: Tensor, width: int) -> Tensor:
+    """A start for word embeddings: the mean of the teacher's pieces of a word, rotated to `width` dimensions.
+
+    The rotation keeps the directions of largest variance (SVD of the centred table); scaled to a standard
+    deviation of 0.1.
+    """
+    vocabulary = words.get_vocab()
+    start = torch.zeros(len(vocabulary), table.shape[1])
+    for word, index in vocabulary.items():
+        pieces = teacher.encode(word, add_special_tokens=False).ids
+        if index > 1 and pieces:
+            start[index] = table[torch.tensor(pieces)].mean(dim=0)
+    start[2:] -= start[2:].mean(dim=0)
+    if width < table.shape[1]:
+        _, _, directions = torch.linalg.svd(start[2:], full_matrices=False)
+        start = start @ directions[:width].T
+    elif width > table.shape[1]:
+        start = torch.nn.functional.pad(start, (0, width - table.shape[1]))
+    return start * (0.1 / start[2:].std())
+
+
+def _words(tokenizer: Tokenizer, text: str) -> Sequence[tuple[str, tuple[int, int]]]:
+    normalized = tokenizer.normalizer.normalize_str(text)
+    pieces: Sequence[tuple[str, tuple[int, int]]] = tokenizer.pre_tokenizer.pre_tokenize_str(normalized)
+    return pieces
+
+
+def _pieces(model: dict[str, object]) -> list[str]:
+    """The tokens by id."""
+    vocabulary = model["vocab"]
+    if isinstance(vocabulary, list):
+        return [piece for piece, _ in vocabulary]
+    assert isinstance(vocabulary, dict)
+    return sorted(vocabulary, key=vocabulary.__getitem__)
+
+
+def _renumber(node: object, position: dict[int, int]) -> None:
+    """Replace token ids inside a post-processor, whatever its form."""
+    if isinstance(node, list):
+        for item in node:
+            _renumber(item, position)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            if key == "ids" and isinstance(value, list):
+                node[key] = [position[old] for old in value]
+            elif key in ("sep", "cls") and isinstance(value, list) and re.fullmatch(r"\d+", str(value[-1])):
+                value[-1] = position[value[-1]]
+            else:
+                _renumber(value, position)

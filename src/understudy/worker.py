@@ -1,0 +1,108 @@
+"""A process that holds one model and answers, so that each model's memory, loading and speed are its own.
+
+`benchmark` starts one per model and asks in turn. Questions and answers are JSON lines on standard input and output:
+
+    {"do": "time", "texts": FILE, "batch": 1} → {"milliseconds": [one per call]}
+    {"do": "logits", "texts": FILE, "out": FILE.npy} → {}
+    {"do": "memory"} → {"peak_rss": bytes}
+
+Started as `python -m understudy.worker KIND WHAT THREADS`; KIND is classifier or tfidf.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A loaded model: `predict` is what a user would call and what is timed, `logits` what it knows."""
+
+    predict: Callable[[Sequence[str]], object]
+    logits: Callable[[Sequence[str]], NDArray[np.float32]]
+
+
+def answer_questions(load: Callable[[], Subject], first_text: str = "a first text") -> None:
+    """Load the model, report how long that and the first answer took, then answer until the input ends."""
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a library prints must not reach the caller
+    begun = time.perf_counter()
+    subject = load()
+    subject.predict([first_text])
+    _reply(replies, {"load_ms": 1000 * (time.perf_counter() - begun)})
+    for line in sys.stdin:
+        question = json.loads(line)
+        _reply(replies, _answer(subject, question))
+
+
+def limit_threads(threads: int) -> None:
+    """Bind this process to as many cores as it may use threads, before any library starts its own."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
+        os.environ[variable] = str(threads)
+    os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
+
+
+def _answer(subject: Subject, question: dict[str, Any]) -> dict[str, Any]:
+    if question["do"] == "memory":
+        unit = 1 if sys.platform == "darwin" else 1024
+        return {"peak_rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    texts = json.loads(Path(question["texts"]).read_text(encoding="utf-8"))
+    if question["do"] == "logits":
+        np.save(question["out"], subject.logits(texts))
+        return {}
+    size = question["batch"]
+    calls = [texts[start : start + size] for start in range(0, len(texts), size)]
+    times = []
+    for call in calls:
+        begun = time.perf_counter()
+        subject.predict(call)
+        times.append(1000 * (time.perf_counter() - begun))
+    return {"milliseconds": times}
+
+
+def _reply(stream: Any, value: dict[str, Any]) -> None:
+    stream.write(json.dumps(value) + "\n")
+    stream.flush()
+
+
+def _classifier(path: Path, threads: int) -> Subject:
+    from .classifier import Classifier
+
+    classifier = Classifier.load(path, threads)
+    return Subject(classifier.predict, classifier.logits)
+
+
+def _tfidf(data: Path) -> Subject:
+    from .artifact import Artifact
+    from .controls import bag_of_words
+    from .data.storing import read_split
+
+    task = Artifact.load(data, "data").task
+    assert task is not None
+    train, val = (read_split(data / f"{name}.parquet", name) for name in ("train", "val"))
+    control = bag_of_words(train, val, len(task.labels))
+    return Subject(control.answer, control.answer)
+
+
+def main() -> None:
+    """Entry point of the process."""
+    kind, what, threads = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    limit_threads(threads)
+    answer_questions(lambda: _tfidf(what) if kind == "tfidf" else _classifier(what, threads))
+
+
+if __name__ == "__main__":
+    main()

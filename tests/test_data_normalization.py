@@ -48,7 +48,7 @@ TEXTS = st.one_of(
         (["html"], "&amp;lt;3", "<3"),
         (["nfc"], "cafe\u0301", "café"),
         (["users"], "@ann and @b_2: mail me@here.org", "@user and @user: mail me@here.org"),
-        (["links"], "see https://t.co/x?y=1 or www.a.org/b, awww.", "see http or http awww."),
+        (["links"], "see https://t.co/x?y=1 or www.a.org/b, awww.cute", "see http or http awww.cute"),
         (["users", "links"], "https://x.org/@ann", "http"),
         (["nfc"], "  a \t\n b  ", "a b"),
         ([], "  a <br> \t b  ", "  a <br> \t b  "),

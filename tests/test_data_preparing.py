@@ -131,6 +131,15 @@ def test_groups_of_a_column_stay_on_one_side(files: Files) -> None:
     assert all(abs(len(split) - 20) <= 5 for split in (prepared.val, prepared.test))
 
 
+def test_groups_follow_their_rows_when_others_are_dropped(files: Files) -> None:
+    rows, who = mood(200), [str(row // 5) for row in range(200)]
+    prepared = files.add("train", rows[:1] * 7 + rows, who=["x"] * 7 + who).prepare(group_by="who")
+    for split in (prepared.train, prepared.val, prepared.test):
+        complete = {name for name in split.ids if name not in {f"train:{row}" for row in range(12)}}
+        authors = {who[int(name.split(":")[1]) - 7] for name in complete}
+        assert len(complete) == 5 * len(authors)
+
+
 def test_texts_that_recur_in_another_group_are_dropped_from_train(files: Files) -> None:
     rows = [(f"Text {row // 2}" + "!" * (row % 2), TASK.labels[row // 2 % 2]) for row in range(200)]
     prepared = files.add("train", rows, who=[str(row) for row in range(200)]).prepare(group_by="who")

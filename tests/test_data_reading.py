@@ -226,12 +226,13 @@ def test_labels_are_names_or_indices(tmp_path: Path, labels: tuple, values: list
     [
         (("bad", "good"), ["good", "meh", "hm"], "line 2: label 'meh' is not declared; expected bad, good, or 0 to 1"),
         (("bad", "good"), [0, 1, 2], "line 3: label 2 is not declared; expected bad, good, or 0 to 1"),
-        (("bad", "good"), [0, -1], "line 2: label -1 is not declared; expected bad, good, or 0 to 1"),
+        (("bad", "good"), [0, -2], "line 2: label -2 is not declared; expected bad, good, or 0 to 1"),
         (("bad", "good"), [0, 0.5], "line 2: label 0.5 is not declared; expected bad, good, or 0 to 1"),
         (("bad", "good"), ["good", 0], "line 2: label 0 is not declared; expected bad, good, or 0 to 1"),
         (("bad", "good"), [True], "line 1: label True is not declared; expected bad, good, or 0 to 1"),
         (("1", "2", "3"), [0, 1, 2], "line 1: label 0 is not declared; expected 1, 2, 3"),
         (("bad", "good"), ["good", None], "line 2: the label is empty; texts without labels go into 'unlabeled'"),
+        (("bad", "good"), [0, float("nan")], "line 2: the label is empty; texts without labels go into 'unlabeled'"),
         (("bad", "good"), ["good", " "], "line 2: the label is empty; texts without labels go into 'unlabeled'"),
     ],
 )
@@ -312,8 +313,9 @@ def test_a_hub_split_reads_as_a_file_does(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_class_names_of_the_hub_decide_over_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_hub(monkeypatch, FakeDataset({"text": ["a", "b"], "label": [0, 1]}, ["good", "bad"]))
+    calls = fake_hub(monkeypatch, FakeDataset({"text": ["a", "b"], "label": [0, 1]}, ["good", "bad"]))
     assert hub_labels() == [1, 0]
+    assert calls == [("a/b", None, "train")]
     fake_hub(monkeypatch, FakeDataset({"text": ["a", "b"], "label": [0, 1]}, ["neg", "pos"]))
     assert hub_labels() == [0, 1]
 

@@ -91,6 +91,8 @@ def test_a_subset_is_stratified(labels: np.ndarray, limit: int, seed: int) -> No
 def test_a_subset_of_a_sorted_file_is_no_prefix() -> None:
     labels = np.repeat([0, 1], 500)
     assert np.bincount(labels[stratified_subset(labels, 100, 0)]).tolist() == [50, 50]
+    labels = np.repeat([0, 1], [900, 100])
+    assert np.bincount(labels[stratified_subset(labels, 100, 0)]).tolist() == [90, 10]
 
 
 def occurs(inner: list[str], outer: list[str]) -> bool:
@@ -143,7 +145,7 @@ def test_related_rows_are_found_in_both_directions(texts: list[str], held_out: l
         ("Good, film!", "good film", True),
         ("it's", "IT 'S", True),
         ("STRASSE", "straße", True),
-        ("ﬁne", "fine", True),
+        ("Ｆilm №5", "film No5", True),
         ("good :)", "good", True),
         ("!!!", "???", False),
         ("good 😀", "good 😡", False),

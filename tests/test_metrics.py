@@ -158,7 +158,23 @@ def test_the_calibration_error_of_an_overconfident_model_is_its_gap(gap: float, 
 
 
 def test_the_calibration_error_without_sampling_noise_is_the_gap_itself() -> None:
-    assert ece(*binary(np.linspace(0.9, 0.9, 10), np.ones(10, dtype=bool))) == pytest.approx(0.1)
+    for rows in (1, 10):
+        assert ece(*binary(np.full(rows, 0.9), np.full(rows, True))) == pytest.approx(0.1)
+
+
+def test_the_calibration_error_of_one_bin_follows_the_formula() -> None:
+    right = np.array([True, False, False, False])
+    variance = np.var(0.99 - right, ddof=1)
+    assert ece(*binary(np.full(4, 0.99), right)) == pytest.approx(math.sqrt((0.99 - 0.25) ** 2 - variance / 4))
+
+
+def test_gaps_of_opposite_signs_do_not_cancel_unless_they_share_a_bin() -> None:
+    generator = np.random.default_rng(9)
+    confidence = generator.uniform(0.6, 0.9, size=25_000)
+    real = confidence + np.where(confidence < 0.75, 0.1, -0.1)
+    probabilities, labels = binary(confidence, generator.random(25_000) < real)
+    assert ece(probabilities, labels, bins=16) == pytest.approx(0.1, abs=0.01)
+    assert ece(probabilities, labels, bins=1) < 0.01
 
 
 def test_a_constant_model_is_calibrated_whatever_the_order_of_the_rows() -> None:
@@ -366,6 +382,13 @@ def test_nothing_is_retained_of_nothing() -> None:
     kept = retention(labels, labels, wrong, "accuracy")
     assert all(map(math.isnan, (kept.value, kept.low, kept.high)))
     assert json.loads(json.dumps(kept.to_dict(), allow_nan=False)) == {"value": None, "ci95": [None, None], "n": 3}
+
+
+def test_resamples_in_which_the_teacher_scores_nothing_are_left_out() -> None:
+    labels = np.zeros(4, dtype=np.int64)
+    kept = retention(labels, labels, np.array([0, 1, 1, 1]), "accuracy")
+    assert (kept.value, kept.low) == (4, pytest.approx(4 / 3))
+    assert kept.high == 4  # one right row in four, the least that a resample can have
 
 
 def test_an_estimate_is_written_as_in_results_json() -> None:

@@ -3,146 +3,293 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import re
+import shutil
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib.image
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from rich.console import Console
 
+from invented import EVIL, MODELS, Score, simulate
 from understudy import metrics
-from understudy.decision import softmax
+from understudy.artifact import Artifact, Plan, writing
 from understudy.errors import ArtifactError
-from understudy.reporting import _toml, findings, model_card, prepared, report, summary_table
+from understudy.reporting import findings, model_card, plots, print_summary, report, summary_table
+from understudy.reporting.formats import toml
+from understudy.reporting.stage import read_logits, write_report
+from understudy.reporting.tables import results_table
+from understudy.reporting.view import prepared
 
-EMOTIONS = ("sadness", "joy", "love", "anger", "fear", "surprise")
 PICTURES = ("accuracy.png", "tradeoff.png", "training.png", "confusion.png", "reliability.png", "labels.png")
-STUDENTS = ("cut3", "small", "textcnn")
-# role, strength of the right logit, parameters, bytes, ms for one text, texts/s
-MODELS: dict[str, tuple[str, float, float, float, float, float]] = {
-    "teacher/fp32": ("teacher", 6.4, 22.7e6, 91.3e6, 4.6, 239),
-    "cut3/fp32": ("student", 6.3, 10.6e6, 42.6e6, 2.1, 520),
-    "cut3/fp16": ("student", 6.3, 10.6e6, 21.4e6, 2.2, 505),
-    "cut3/int8": ("student", 6.25, 10.6e6, 10.9e6, 1.1, 1010),
-    "small/fp32": ("student", 5.6, 1.5e6, 6.1e6, 0.31, 4100),
-    "small/fp16": ("student", 5.6, 1.5e6, 3.2e6, 0.33, 3900),
-    "small/int8": ("student", 5.55, 1.5e6, 1.8e6, 0.24, 5200),
-    "textcnn/fp32": ("student", 4.3, 1.3e6, 5.3e6, 0.12, 9100),
-    "textcnn/fp16": ("student", 4.3, 1.3e6, 2.8e6, 0.13, 8800),
-    "textcnn/int8": ("student", 4.25, 1.3e6, 1.6e6, 0.10, 11200),
-    "cut3-no-teacher/fp32": ("control", 5.9, 10.6e6, 42.6e6, 2.1, 520),
-    "small-no-teacher/fp32": ("control", 5.0, 1.5e6, 6.1e6, 0.31, 4100),
-    "tfidf-lr/sklearn": ("control", 4.8, 0.1e6, 0, 0.05, 36800),
-    "majority/none": ("control", 0, 6, 0, 0, 0),
-}
-Score = dict[str, Any]
 
 
-def simulate(directory: Path, labels: Sequence[str] = EMOTIONS, rows: int = 400, seed: int = 1) -> Path:
-    """A benchmark directory in which the figures of results.json are those of the logits."""
-    generator = np.random.default_rng(seed)
-    shares = np.arange(len(labels), 0, -1) / np.arange(len(labels) + 1).sum()
-    truth = generator.choice(len(labels), rows, p=shares)
-    noise = generator.normal(0, 2, (rows, len(labels)))
-    ids = np.array([f"test-{row}" for row in range(rows)])
-    (directory / "logits").mkdir(parents=True)
-    np.savez(directory / "labels.npz", ids=ids, labels=truth)
-    logits = {}
-    for key, (role, strength, *_) in MODELS.items():
-        own = noise + generator.normal(0, 0.9, noise.shape) if role != "teacher" else noise
-        values = own + strength * np.eye(len(labels))[truth] if strength else np.tile(np.log(shares), (rows, 1))
-        logits[key] = values.astype(np.float32)
-        order = generator.permutation(rows)  # files need not share the order of labels.npz
-        np.savez(directory / "logits" / f"{key.replace('/', '-')}.npz", ids=ids[order], logits=logits[key][order])
-    results = simulate_results(labels, truth, logits)
-    (directory / "results.json").write_text(json.dumps(results))
-    return directory
+@pytest.fixture(scope="module")
+def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return simulate(tmp_path_factory.mktemp("run") / "benchmark", EVIL)
 
 
-def simulate_results(
-    labels: Sequence[str], truth: NDArray[np.int64], logits: dict[str, NDArray[np.float32]]
-) -> dict[str, Any]:
-    models = [describe(key, labels, truth, logits) for key in MODELS]
-    pipeline = models[0] | {"variant": "torch", "metrics": {}, "per_class": [], "confusion": [], "path": "teacher"}
-    pipeline |= {"speed": [timing(1, 1, 9.8), timing(1, 32, 296)], "calibration": None, "retention": None}
-    pairs = [(f"{name}/int8", "teacher/fp32") for name in STUDENTS] + [(f"{n}/int8", f"{n}/fp32") for n in STUDENTS]
-    pairs += [(f"{name}/int8", "tfidf-lr/sklearn") for name in STUDENTS]
-    pairs += [(f"{name}/fp32", f"{name}-no-teacher/fp32") for name in STUDENTS[:2]]
-    counts = {name: {label: 100 * (9 - i % 9) for i, label in enumerate(labels)} for name in ("train", "val", "test")}
-    return {
-        "task": "emotion", "task_metric": "accuracy", "labels": list(labels), "seed": 13,
-        "machine": {"cpu": "Example CPU 2.0 GHz", "cores": 8, "instruction_set": ["avx2"], "memory_bytes": 16e9},
-        "versions": {"python": "3.11.2", "understudy": "0.1.0"},
-        "recipe": {
-            "seed": 13, "task": {"name": "emotion", "labels": list(labels)},
-            "teacher": {"model": "bundled:minilm-l6", "train": True, "label_map": {"LABEL 0": labels[0]}},
-            "students": [
-                {"name": name, "kind": "cut", "temperature": 2.0, "soft_weight": 0.8, "epochs": 5} for name in STUDENTS
-            ],
-            "quantize": {"method": "static"},
-        },
-        "data": {"counts": counts, "dropped": {"duplicate": 31}, "majority": {"train": 0.3, "val": 0.3, "test": 0.3}},
-        "training": [history(n, "no" in n) for n in ("teacher", *STUDENTS, "cut3-no-teacher", "small-no-teacher")],
-        "models": [pipeline, *models],
-        "comparisons": [compare(first, second, truth, logits) for first, second in pairs],
-    }  # fmt: skip
+@pytest.fixture(scope="module")
+def results(benchmark: Path) -> Score:
+    return json.loads((benchmark / "results.json").read_text())
 
 
-def describe(
-    key: str, labels: Sequence[str], truth: NDArray[np.int64], logits: dict[str, NDArray[np.float32]]
-) -> Score:
-    role, _, params, size, p50, rate = MODELS[key]
-    name, variant = key.split("/")
-    answers, teacher = logits[key].argmax(axis=1), logits["teacher/fp32"].argmax(axis=1)
-    table = metrics.confusion(truth, answers, len(labels))
-    temperature = 0.7 if variant != "none" else 1.0
-    scores = metrics.evaluate(softmax(logits[key], temperature), truth, resamples=100)
-    timed = [timing(1, 1, p50), timing(1, 32, 32e3 / rate), timing(8, 32, 5e3 / rate)] if rate else []
-    neural = variant in ("fp32", "fp16", "int8")
-    return {
-        "name": name, "role": role, "variant": variant, "params": int(params), "bytes": int(size) or None,
-        "compression_ratio": None, "temperature": temperature,
-        "warnings": ["measured on a CPU without VNNI"] if key == "textcnn/int8" else [],
-        "path": f"students/{key}" if role == "student" else None,
-        "calibration": {
-            "before": {"ece": 0.0412, "brier": 0.1203, "nll": 0.2611},
-            "after": {"ece": 0.0107, "brier": 0.1102, "nll": 0.2275},
-        } if neural else None,
-        "metrics": {"test": {metric: estimate.to_dict() for metric, estimate in scores.items()}},
-        "per_class": [{"label": label, **row} for label, row in zip(labels, metrics.per_class(table), strict=True)],
-        "confusion": table.tolist(),
-        "retention": metrics.retention(truth, answers, teacher, "accuracy", 100).to_dict(),
-        "agreement": metrics.agreement(answers, teacher).to_dict(),
-        "speed": timed, "peak_rss": 210e6 if neural else None, "load_ms": 184.2 if neural else None,
-        "speedup_vs": {"pipeline": rate / 108 if rate else None, "onnx_fp32": rate / 239 if rate else None},
-    }  # fmt: skip
+@pytest.fixture(scope="module")
+def out(benchmark: Path) -> Path:
+    out = benchmark.parent / "report"
+    out.mkdir()
+    assert write_report(benchmark, out) == out / "report.html"
+    return out
 
 
-def timing(threads: int, batch: int, milliseconds: float) -> Score:
-    times = {"mean": 1.06, "std": 0.1, "p50": 1.0, "p95": 1.4, "p99": 1.9}
-    rows = {name: milliseconds * factor for name, factor in times.items()}
-    return {"threads": threads, "batch": batch, **rows, "texts_per_second": 1e3 * batch / milliseconds}
+@pytest.fixture
+def written(benchmark: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Score], tuple[str, str]]:
+    """Writes a report of changed results without its pictures; gives the HTML and the Markdown."""
+
+    def write(results: Score) -> tuple[str, str]:
+        monkeypatch.setattr(plots, "draw", lambda evidence, out: [])
+        source = tmp_path / "benchmark"
+        shutil.copytree(benchmark, source, dirs_exist_ok=True)
+        (source / "results.json").write_text(json.dumps(results))
+        (tmp_path / "report").mkdir(exist_ok=True)
+        page = write_report(source, tmp_path / "report")
+        return page.read_text(), (tmp_path / "report" / "report.md").read_text()
+
+    return write
 
 
-def history(name: str, hard_only: bool) -> Score:
-    epochs = []
-    for epoch in range(1, 6):
-        parts = {"hard_loss": 0.9 / epoch} | ({} if hard_only or name == "teacher" else {"soft_loss": 2.1 / epoch})
-        score = (0.93 if name == "teacher" else 0.92 if name == "cut3" else 0.88) - 0.2 / epoch**2
-        val = {"val_nll": 0.5 / epoch + 0.02 * epoch, "val_accuracy": score, "val_macro_f1": score - 0.03}
-        epochs.append({"epoch": epoch, "loss": sum(parts.values()), **parts, **val, "val_macro_recall": score - 0.02})
-    return {"name": name, "history": epochs, "best_epoch": 4, "seconds": 81.5}
+def model(results: Score, key: str) -> Score:
+    return next(entry for entry in results["models"] if f"{entry['name']}/{entry['variant']}" == key)
 
 
-def compare(first: str, second: str, truth: NDArray[np.int64], logits: dict[str, NDArray[np.float32]]) -> Score:
-    one, two = logits[first].argmax(axis=1), logits[second].argmax(axis=1)
-    difference = metrics.paired_difference(truth, two, one, "accuracy", resamples=100)
-    return {
-        "first": first, "second": second, "difference": difference.to_dict(),
-        "mcnemar": vars(metrics.mcnemar(truth, one, two)),
-    }  # fmt: skip
+def shape(picture: Path) -> tuple[int, ...]:
+    return tuple(matplotlib.image.imread(picture).shape)
+
+
+def rows_of(html: str, title: str) -> list[str]:
+    table = html[html.index(f"<h3>{title}</h3>") :]
+    return re.findall(r"<tr.*?</tr>", table[: table.index("</table>")])
+
+
+def test_everything_is_written(out: Path, benchmark: Path) -> None:
+    assert {path.name for path in out.iterdir()} == {"report.html", "report.md", "results.json", *PICTURES}
+    assert (out / "results.json").read_bytes() == (benchmark / "results.json").read_bytes()
+    for name in PICTURES:
+        height, width, _ = shape(out / name)
+        assert 300 < height < 5000 and 700 < width < 3000
+        assert f"]({name})" in (out / "report.md").read_text()
+
+
+def test_the_page_needs_nothing_else(out: Path) -> None:
+    html = (out / "report.html").read_text()
+    for tag in re.findall(r"<[^>]*>", html):
+        assert not re.search(r"(?:src|srcset|href)\s*=\s*(?!\"data:image/png;base64,)", tag)
+    assert not re.search(r"https?://|@import|url\(|<script", html)
+    assert html.count("data:image/png;base64,") == len(PICTURES)
+    assert '<meta name="viewport"' in html and "prefers-color-scheme: dark" in html
+
+
+def test_labels_are_never_markup(out: Path) -> None:
+    html, markdown = (out / "report.html").read_text(), (out / "report.md").read_text()
+    assert "<img src=x" not in html and "&lt;img src=x onerror=1&gt;" in html
+    prose = re.sub(r"```.*?```", "", markdown, flags=re.DOTALL)
+    assert "<img" not in prose and r"a\|b \$x\$ \`c\` \*d\*" in prose
+    cells = [len(re.findall(r"(?<!\\)\|", row)) for row in rows_between(markdown, "### Per label", "F1 in %")]
+    assert len(set(cells)) == 1
+
+
+def rows_between(text: str, start: str, end: str) -> list[str]:
+    part = text[text.index(start) : text.index(end)]
+    return [line for line in part.splitlines() if line.startswith("|")]
+
+
+def test_a_model_with_html_in_its_name_is_escaped(results: Score, written: Callable[[Score], tuple[str, str]]) -> None:
+    changed = copy.deepcopy(results)
+    model(changed, "cut3/int8")["name"] = "<b>cut"
+    html, markdown = written(changed)
+    assert "<b>" not in html and "&lt;b&gt;cut" in html and "<b>" not in markdown
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "shown"),
+    [
+        (("params",), 4_567_000, "4.57 M"),
+        (("bytes",), 7_654_321, "7.65"),
+        (("metrics", "test", "accuracy", "value"), 0.54321, "54.32"),
+        (("metrics", "test", "accuracy", "ci95"), [0.5111, 0.5777], "51.1 to 57.8"),
+        (("metrics", "test", "ece", "value"), 0.1234, "12.3"),
+        (("retention", "value"), 0.4567, "45.67"),
+        (("retention", "ci95"), [0.4111, 0.4999], "41.1 to 50.0"),
+        (("agreement", "value"), 0.3456, "34.6"),
+        (("speed", 0, "p50"), 7.77, "7.77"),
+        (("speed", 1, "texts_per_second"), 1777, "1,777"),
+        (("speedup_vs", "pipeline"), 16.4, "16.4"),
+        (("speedup_vs", "onnx_fp32"), 7.32, "7.32"),
+    ],
+    ids=lambda case: "-".join(map(str, case)) if isinstance(case, tuple) else None,
+)
+def test_every_number_of_the_table_is_in_results(results: Score, path: tuple[str, ...], value: Any, shown: str) -> None:
+    def row(results: Score) -> str:
+        table = results_table(prepared(results))
+        return str(next(cells for cells in table.rows if (cells[0].text, cells[2].text) == ("cut3", "ONNX INT8")))
+
+    changed = copy.deepcopy(results)
+    holder = model(changed, "cut3/int8")
+    for key in path[:-1]:
+        holder = holder[key]
+    holder[path[-1]] = value
+    assert shown not in row(results) and shown in row(changed)
+
+
+def test_the_table_says_split_and_n(out: Path) -> None:
+    html = (out / "report.html").read_text()
+    assert "Test split, n = 400, with 95 % intervals" in html
+    assert len(rows_of(html, "Every file that was measured")) == 1 + 1 + len(MODELS)
+
+
+def test_a_student_below_the_bag_of_words_is_called_so(results: Score, out: Path) -> None:
+    beaten = copy.deepcopy(results)
+    for pair in beaten["comparisons"]:
+        if (pair["first"], pair["second"]) == ("textcnn/int8", "tfidf-lr/sklearn"):
+            pair["difference"] = {"value": -0.04, "ci95": [-0.06, -0.02], "n": 400}
+    model(beaten, "textcnn/int8")["metrics"]["test"]["accuracy"]["value"] = 0.1
+    said = findings(beaten)
+    assert any(line.startswith("textcnn/int8 is beaten by a bag of words") and "−4.00 points" in line for line in said)
+    rows = results_table(prepared(beaten)).rows
+    assert ("textcnn", "below tfidf-lr") in [(row[0].text, row[1].detail) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"), [(0.01, 0.03, "helped"), (-0.03, -0.01, "harmed"), (-0.01, 0.01, "made no difference")]
+)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_what_the_teacher_gave_follows_the_paired_interval(
+    results: Score, low: float, high: float, verdict: str, swapped: bool
+) -> None:
+    changed = copy.deepcopy(results)
+    pair = next(pair for pair in changed["comparisons"] if pair["second"] == "cut3-no-teacher/fp32")
+    pair["difference"] = {"value": (low + high) / 2, "ci95": [low, high], "n": 400}
+    if swapped:
+        pair["first"], pair["second"] = pair["second"], pair["first"]
+        pair["difference"] = {"value": -(low + high) / 2, "ci95": [-high, -low], "n": 400}
+    said = [line for line in findings(changed) if "cut3-no-teacher" in line]
+    assert len(said) == 1 and said[0].startswith(f"Learning from the teacher {verdict}")
+
+
+def test_without_a_paired_test_the_two_intervals_decide(results: Score) -> None:
+    changed = copy.deepcopy(results) | {"comparisons": []}
+    for key, value in (("cut3/int8", 0.90), ("tfidf-lr/sklearn", 0.89)):
+        bounds = [value - 0.02, value + 0.02]
+        model(changed, key)["metrics"]["test"]["accuracy"] = {"value": value, "ci95": bounds, "n": 9}
+    said = next(line for line in findings(changed) if "a bag of words" in line)
+    assert "does not beat, beyond the interval, a bag of words" in said and "not a paired interval" in said
+
+
+def test_the_best_student_is_chosen_on_validation(results: Score) -> None:
+    assert findings(results)[0].startswith("Best student: cut3/int8, chosen on validation.")
+    changed = copy.deepcopy(results)
+    run = next(run for run in changed["training"] if run["name"] == "small")
+    run["history"][run["best_epoch"] - 1]["val_accuracy"] = 0.99
+    assert findings(changed)[0].startswith("Best student: small/int8, chosen on validation.")
+    assert "chosen on the test split itself" in findings(changed | {"training": []})[0]
+
+
+def test_empty_fields_leave_dashes(benchmark: Path, results: Score, tmp_path: Path) -> None:
+    bare = copy.deepcopy(results) | {"recipe": {}, "data": {}, "training": [], "comparisons": [], "machine": {}}
+    empty = ("retention", "agreement", "speedup_vs", "peak_rss", "load_ms", "params", "bytes", "calibration", "path")
+    bare["models"] = [entry | dict.fromkeys(empty) | {"speed": [], "per_class": []} for entry in bare["models"]]
+    nothing = {"value": None, "ci95": [None, None], "n": 400}
+    model(bare, "small/fp16")["metrics"]["test"] = {"accuracy": nothing, "ece": nothing}
+    source = shutil.copytree(benchmark, tmp_path / "benchmark")
+    (source / "results.json").write_text(json.dumps(bare))
+    shutil.rmtree(source / "logits")
+    (tmp_path / "report").mkdir()
+    html = write_report(source, tmp_path / "report").read_text()
+    assert "None" not in html and "nan" not in re.sub(r"base64,[^\"]*", "", html)
+    assert {path.name for path in (tmp_path / "report").glob("*.png")} == {"accuracy.png", "labels.png"}
+    for entry in bare["models"]:
+        assert "None" not in model_card(bare, entry)
+    Console(width=100, file=io.StringIO()).print(summary_table(bare))
+
+
+def test_the_data_stage_record_is_understood(results: Score) -> None:
+    split = {
+        "rows": 3,
+        "mean_words": 2.0,
+        "classes": {"joy": 2, "love": 1},
+        "majority": {"label": "joy", "share": 0.66},
+    }
+    record = {"splits": {"train": split, "unlabeled": {"rows": 9}}, "dropped": {"train": {"duplicate": 4}}}
+    data = prepared(results | {"data": record})["data"]
+    expected = {"counts": {"train": split["classes"]}, "majority": {"train": 0.66}, "dropped": {"train: duplicate": 4}}
+    assert data == expected
+
+
+def test_logits_of_other_texts_are_refused(benchmark: Path, tmp_path: Path) -> None:
+    source = shutil.copytree(benchmark, tmp_path / "benchmark")
+    np.savez(source / "logits" / "cut3-int8.npz", ids=np.array(["other"]), logits=np.zeros((1, 6), np.float32))
+    with pytest.raises(ArtifactError, match="hold other ids"):
+        write_report(source, tmp_path)
+    with pytest.raises(ArtifactError, match=r"has no results\.json; `understudy benchmark` writes it"):
+        write_report(tmp_path, tmp_path)
+
+
+def test_logits_are_aligned_by_id(benchmark: Path, results: Score) -> None:
+    labels, logits = read_logits(benchmark, prepared(results)["models"])
+    for key, values in logits.items():
+        table = metrics.confusion(labels, values.argmax(axis=1), len(EVIL))
+        assert table.tolist() == model(results, key)["confusion"]
+
+
+def test_the_summary_fits_a_terminal(results: Score) -> None:
+    console = Console(width=100, file=io.StringIO(), record=True)
+    wide = copy.deepcopy(results)
+    model(wide, "cut3/int8")["name"] = "[red]a-student-with-a-very-long-name-indeed"
+    console.print(summary_table(wide))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 100 and "[red]" in text
+    score = model(results, "small/int8")["metrics"]["test"]["accuracy"]
+    row = next(line for line in text.splitlines() if "small/int8" in line)
+    assert f"{100 * score['value']:.2f} ± {50 * (score['ci95'][1] - score['ci95'][0]):.1f}" in row
+
+
+def test_the_card_says_how_to_load(results: Score) -> None:
+    card = model_card(results, model(results, "cut3/int8"))
+    assert 'Classifier.load("path/to/this/directory")' in card and "from_pretrained" not in card
+    assert "&lt;img src=x onerror=1&gt;" in card and "<img" not in card
+    accuracy = model(results, "cut3/int8")["metrics"]["test"]["accuracy"]
+    assert f"| accuracy (task metric) | {accuracy['value']:.4f} | {accuracy['ci95'][0]:.4f} to" in card
+    assert "temperature 2.0 and soft\\_weight 0.8" in card.replace("soft_weight", "soft\\_weight")
+    assert "licence of the teacher" in card
+    assert "AutoModelForSequenceClassification.from_pretrained(" in model_card(results, model(results, "teacher/torch"))
+
+
+def test_the_recipe_is_printed_astoml(results: Score) -> None:
+    assert tomllib.loads(toml(results["recipe"] | {"hub": None})) == results["recipe"]
+
+
+def test_the_stage_is_done_once(tmp_path: Path) -> None:
+    with writing(tmp_path / "benchmark", Plan("benchmark", {}, {}), "benchmark") as draft:
+        simulate(draft.path)
+    made = report(tmp_path / "benchmark", tmp_path / "report")
+    assert made.kind == "report" and {"report.html", "report.md", "results.json", *PICTURES} == set(made.files)
+    assert made.inputs == {"benchmark": Artifact.load(tmp_path / "benchmark").digest}
+    written = (tmp_path / "report" / "report.html").stat().st_mtime_ns
+    assert report(tmp_path / "benchmark", tmp_path / "report") == made
+    assert (tmp_path / "report" / "report.html").stat().st_mtime_ns == written
+    with pytest.raises(ArtifactError, match="is a report directory, expected a benchmark directory"):
+        report(tmp_path / "report", tmp_path / "other")
+
+
+def test_the_summary_is_printed_with_its_findings(results: Score, capsys: pytest.CaptureFixture[str]) -> None:
+    print_summary(results)
+    lines = capsys.readouterr().out.splitlines()
+    said = findings(results)
+    assert [line for line in lines if line][-len(said) :] == said
+    assert any("cut3/int8" in line and "±" in line for line in lines)

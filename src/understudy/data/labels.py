@@ -64,7 +64,7 @@ def _name(value: object) -> str:
 
 
 def _index(value: object, count: int) -> int:
-    if isinstance(value, bool) or not _INTEGER.fullmatch(_name(value)):
+    if not _INTEGER.fullmatch(_name(value)):
         return UNLABELED
     index = int(float(_name(value)))
     return index if 0 <= index < count else UNLABELED

@@ -1,0 +1,84 @@
+"""The texts of the report and of a model card, from templates."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import MissingExtraError
+from .findings import sentences
+from .formats import compact, digits, escape_markdown, megabytes, percent, plain, toml
+from .tables import (
+    calibration_table,
+    class_table,
+    comparison_table,
+    data_tables,
+    results_table,
+    speed_table,
+)
+from .view import FILES, Model, Results, best_student, counted, metric_name, prepared, teacher_of
+
+if TYPE_CHECKING:
+    import jinja2
+
+
+def model_card(results: Results, model: Model) -> str:
+    """The Markdown model card of one of `results["models"]`."""
+    results = prepared(results)
+    key = f"{model['name']}/{model['variant']}"
+    chosen = next(entry for entry in results["models"] if entry["key"] == key)
+    student = chosen["name"].removesuffix("-no-teacher")
+    recipe = results["recipe"]
+    made: Model = next((entry for entry in recipe.get("students", []) if entry.get("name") == student), {})
+    try:
+        card = template("card.md.jinja")
+    except ImportError:
+        raise MissingExtraError("the model card", "build") from None
+    file = FILES.get(chosen["variant"], chosen["variant"])
+    return card.render(
+        described(results), model=chosen, file=file, made=made, teacher=teacher_of(results) or {"key": ""}
+    )
+
+
+def described(results: Results) -> dict[str, Any]:
+    """What the documents say; `results` as `view.prepared` makes them."""
+    best, _ = best_student(results)
+    details = {
+        "answers": [class_table(results), comparison_table(results)],
+        "measured": [calibration_table(results), speed_table(results)],
+        "data": data_tables(results),
+    }
+    filled = {name: [table for table in tables if table.rows] for name, tables in details.items()}
+    return {
+        "results": results,
+        "metric": metric_name(results),
+        "counted": counted(results),
+        "findings": sentences(results),
+        "best": best,
+        "tables": {"results": results_table(results), **filled},
+        "machine": [(name.replace("_", " "), plain(name, value)) for name, value in results["machine"].items()]
+        + [(name, str(value)) for name, value in results["versions"].items()],
+    }
+
+
+def template(name: str) -> jinja2.Template:
+    """A template that escapes every text for what it writes: HTML or Markdown. Imported late: jinja2 is an extra."""
+    import jinja2
+    from markupsafe import Markup
+
+    def escaped(value: Any) -> Any:
+        return Markup(escape_markdown(value)) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, trim_blocks=True,
+        lstrip_blocks=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
+        finalize=escaped if ".md." in name else None,
+    )  # fmt: skip
+    environment.filters |= {
+        "toml": toml, "digits": digits, "percent": percent, "megabytes": megabytes, "compact": compact,
+        "quoted": shlex.quote, "literal": lambda text: json.dumps(text, ensure_ascii=False),
+        "words": lambda name: name.replace("_", " "),
+    }  # fmt: skip
+    return environment.get_template(name)

@@ -1,0 +1,113 @@
+"""What the figures say, in sentences."""
+
+from __future__ import annotations
+
+from .formats import digits, megabytes, p_value, percent, points
+from .view import (
+    FILES,
+    Model,
+    Results,
+    bag_of_words_of,
+    best_student,
+    counted,
+    metric_name,
+    prepared,
+    shown,
+    teacher_of,
+)
+
+
+def findings(results: Results) -> list[str]:
+    """What the figures of results.json say, in sentences."""
+    return sentences(prepared(results))
+
+
+def sentences(results: Results) -> list[str]:
+    """The same of results as `view.prepared` makes them."""
+    best, split = best_student(results)
+    said = _about_best(results, best, split) if best else []
+    for student in [model for model in shown(results) if model["role"] == "student"]:
+        for about in (_about_bag_of_words, _about_teacher, _about_int8):
+            said += about(results, student)
+    said += [f"Warning, {model['key']}: {text}" for model in results["models"] for text in model["warnings"]]
+    # No line may begin with one of the signs.
+    return [sentence.replace(" %", "\u00a0%").replace(" < ", "\u00a0<\u00a0") for sentence in said]
+
+
+def _about_best(results: Results, best: Model, split: str) -> list[str]:
+    teacher, name = teacher_of(results), best["key"]
+    how = "on validation" if split == "val" else "on the test split itself, which flatters its figures a little"
+    said = [f"Best student: {name}, chosen {how}."]
+    said += [f"On the test split ({counted(results)}) its {metric_name(results)} is {_said(best)}."]
+    if teacher and best["retention"]:
+        kept, same = percent(best["retention"]), percent(best["agreement"], 1)
+        said += [f"The teacher's is {_said(teacher)}: {kept.text} % of it is kept ({kept.detail})."]
+        said += [f"Both give the same answer on {same.text} % of the texts."]
+    facts = [f"{name} is {megabytes(best['bytes']).text} MB"]
+    if teacher and teacher["bytes"] and best["bytes"]:
+        facts[0] += f", {digits(teacher['bytes'] / best['bytes'])} times smaller than the teacher"
+    if best["p50"]:
+        facts.append(f"it answers one text in {digits(best['p50'])} ms (median, one thread)")
+    if best["speedup_vs"].get("pipeline"):
+        speed = digits(best["speedup_vs"]["pipeline"])
+        facts.append(f"it does {speed} times the texts per second of the teacher in a transformers pipeline")
+    return [" ".join(said), f"{'; '.join(facts)}."]
+
+
+def _about_bag_of_words(results: Results, student: Model) -> list[str]:
+    bag = bag_of_words_of(results)
+    if not bag or student["value"] is None or bag["value"] is None:
+        return []
+    gap = _gap(results, student, bag)
+    verdict = _verdict(gap, "beats", "is beaten by", "does not beat, beyond the interval,")
+    return [f"{student['key']} {verdict} a bag of words ({bag['key']}, {_said(bag)}): {_spoken(gap)}."]
+
+
+def _about_teacher(results: Results, student: Model) -> list[str]:
+    """The paired test against the same student without a teacher, of the variant that has one."""
+    models = {model["key"]: model for model in results["models"]}
+    for variant in (student["variant"], *FILES):
+        first, twin = (models.get(f"{name}/{variant}") for name in (student["name"], f"{student['name']}-no-teacher"))
+        if first and twin and first["value"] is not None and twin["value"] is not None:
+            gap = _gap(results, first, twin)
+            verdict = _verdict(gap, "helped", "harmed", "made no difference that this split can show for")
+            return [f"Learning from the teacher {verdict} {first['key']}: {_spoken(gap)} against {twin['key']}."]
+    return []
+
+
+def _about_int8(results: Results, student: Model) -> list[str]:
+    source = next((m for m in results["models"] if m["key"] == f"{student['name']}/fp32"), None)
+    if student["variant"] != "int8" or not source or source["value"] is None or student["value"] is None:
+        return []
+    gap = _gap(results, student, source)
+    verdict = _verdict(gap, "gained", "cost", "changed nothing that this split can show for")
+    return [f"INT8 {verdict} {student['name']}: {_spoken(gap)} against FP32."]
+
+
+def _gap(results: Results, first: Model, second: Model) -> Model:
+    """first − second: the paired difference where it was measured, else what the two intervals allow at most."""
+    for pair in results["comparisons"]:
+        if {pair["first"], pair["second"]} == {first["key"], second["key"]} and pair["difference"]["value"] is not None:
+            found, sign = pair["difference"], 1 if pair["first"] == first["key"] else -1
+            low, high = sorted(sign * (found["value"] if bound is None else bound) for bound in found["ci95"])
+            return {"value": sign * found["value"], "ci95": [low, high], "p": (pair["mcnemar"] or {}).get("p")}
+    lows = [model["value"] if model["low"] is None else model["low"] for model in (first, second)]
+    highs = [model["value"] if model["high"] is None else model["high"] for model in (first, second)]
+    return {"value": first["value"] - second["value"], "ci95": [lows[0] - highs[1], highs[0] - lows[1]], "p": None}
+
+
+def _verdict(gap: Model, better: str, worse: str, same: str) -> str:
+    low, high = gap["ci95"]
+    return better if low > 0 else worse if high < 0 else same
+
+
+def _spoken(gap: Model) -> str:
+    cell = points(gap)
+    sign = "" if gap["p"] is None or gap["p"] < 0.001 else "= "
+    test = "not a paired interval" if gap["p"] is None else f"McNemar p {sign}{p_value(gap['p'])}"
+    return f"{cell.text} points ({cell.detail}; {test})"
+
+
+def _said(model: Model) -> str:
+    cell = percent(model["score"])
+    return f"{cell.text} % ({cell.detail})" if cell.detail else f"{cell.text} %"

@@ -1,0 +1,240 @@
+"""The report's pictures: from numbers to PNG files, with matplotlib's object API (Agg), no pyplot.
+
+A picture that has nothing to show is left out. Colours are Okabe and Ito's, which colour-blind people can tell apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from ..decision import softmax
+from ..metrics import confusion, reliability
+from .drawing import (
+    ACCENT,
+    COLORS,
+    DASHED,
+    FAINT,
+    INK,
+    LINES,
+    MUTED,
+    ORANGE,
+    SERIES,
+    STYLE,
+    dot,
+    interval,
+    named_rows,
+    percent,
+    role_legend,
+    short,
+    words,
+)
+from .placement import label_points
+from .view import Evidence
+
+
+def draw(evidence: Evidence, out: Path) -> list[str]:
+    """Write the pictures into `out`; returns the names of the files."""
+    written = []
+    with matplotlib.rc_context(STYLE):
+        for name, picture in PICTURES.items():
+            figure = picture(evidence)
+            if figure is not None:
+                figure.savefig(out / name, metadata={"Software": None})
+                written.append(name)
+    return written
+
+
+def accuracy(evidence: Evidence) -> Figure | None:
+    """The task metric of every model with its interval; a constant model, far below, is written and not drawn."""
+    models = [model for model in evidence.models if model["value"] is not None]
+    if not models:
+        return None
+    figure = Figure((8, 1.1 + 0.3 * len(models)), layout="constrained")
+    axes = figure.add_subplot()
+    for row, model in enumerate(models):
+        text = f"{100 * model['value']:.2f} %"
+        text += f"  ({100 * model['low']:.1f} to {100 * model['high']:.1f})" if model["low"] is not None else ""
+        if model["variant"] != "none":
+            interval(axes, model, row)
+            axes.plot(model["value"], row, "o", color=COLORS[model["role"]], markersize=6)
+        axes.annotate(text, (1.02, row), xycoords=("axes fraction", "data"), va="center", fontsize=8.5)
+        if model["role"] == "teacher" and model["key"] in evidence.shown:
+            axes.axvline(model["value"], color=INK, linewidth=0.9, linestyle=DASHED, zorder=0)
+    named_rows(axes, [model["key"] for model in models])
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel(f"{words(evidence.metric)} on test (n = {models[0]['score']['n']:,}) with 95 % interval")
+    role_legend(figure, models)
+    return figure
+
+
+def tradeoff(evidence: Evidence) -> Figure | None:
+    """Latency against task metric, marker area = bytes, with the Pareto front; constant models are left out."""
+    models = [m for m in evidence.models if m["p50"] and m["value"] is not None and m["variant"] != "none"]
+    if not models:
+        return None
+    figure = Figure((8, 6.4), layout="constrained")
+    axes = figure.add_subplot()
+    largest = max(model["bytes"] or 0 for model in models) or 1
+    radii = [math.sqrt(max(10.0, 300 * (model["bytes"] or 0) / largest)) for model in models]  # in points
+    points = [(float(model["p50"]), float(model["value"])) for model in models]
+    for model, (x, y), radius in zip(models, points, radii, strict=True):
+        color = COLORS[model["role"]]
+        axes.plot([x, x], [model["low"] or y, model["high"] or y], color=color, linewidth=1, alpha=0.3, zorder=1)
+        face = color if model["bytes"] else "white"
+        axes.plot(x, y, "o", markersize=2 * radius, markerfacecolor=face, markeredgecolor=color, alpha=0.65, zorder=3)
+    front = pareto_front(points)
+    axes.step(*zip(*front, strict=True), where="post", color=ACCENT, linewidth=1, linestyle=DASHED, zorder=2)
+    axes.set_xscale("log")
+    axes.margins(x=0.16, y=0.1)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(percent)
+    axes.grid()
+    axes.set_xlabel("milliseconds for one text (p50, batch 1, one thread; log scale)")
+    axes.set_ylabel(f"{words(evidence.metric)} on test with 95 % interval")
+    sizes = [10.0**power for power in range(3, 12) if largest / 200 < 10**power <= largest]
+    handles = [dot(f"{size / 1e6:g} MB on disk", 2 * math.sqrt(300 * size / largest), MUTED) for size in sizes]
+    line = Line2D([], [], color=ACCENT, linestyle=DASHED, linewidth=1, label="no model is both faster and better")
+    role_legend(figure, models, [*handles, line])
+    label_points(figure, axes, points, radii, [short(model["key"], 30) for model in models], front)
+    return figure
+
+
+def training(evidence: Evidence) -> Figure | None:
+    """For each trained model the training loss with its parts, and the validation metric below it."""
+    runs = [run for run in evidence.training if run["history"]]
+    if not runs:
+        return None
+    columns, score = min(3, len(runs)), f"val_{evidence.metric}"
+    lines = math.ceil(len(runs) / columns)
+    figure = Figure((max(6.5, 3.1 * columns), 3.6 * lines + 0.2), layout="constrained")
+    all_axes = figure.subplots(2 * lines, columns, squeeze=False, gridspec_kw={"height_ratios": [3, 2] * lines})
+    scores = [epoch[score] for run in runs for epoch in run["history"] if epoch.get(score) is not None]
+    for index in range(lines * columns):
+        upper, lower = all_axes[2 * (index // columns) : 2 * (index // columns) + 2, index % columns]
+        if index >= len(runs):
+            upper.set_axis_off()
+            lower.set_axis_off()
+            continue
+        history, epochs = runs[index]["history"], [epoch["epoch"] for epoch in runs[index]["history"]]
+        for name, color in LINES:
+            if name in history[0] and (name != "hard_loss" or "soft_loss" in history[0]):  # alone it is the loss
+                upper.plot(epochs, [epoch.get(name) for epoch in history], ".-", color=color)
+        lower.plot(epochs, [epoch.get(score) for epoch in history], ".-", color=INK)
+        for axes in (upper, lower):
+            axes.axvline(runs[index]["best_epoch"], color=MUTED, linewidth=0.9, linestyle=(0, (1, 2)))
+            axes.grid(axis="y")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        upper.set_ylim(bottom=0)
+        upper.set_title(short(runs[index]["name"], 34))
+        upper.tick_params(labelbottom=False)
+        if scores:
+            margin = 0.08 * (max(scores) - min(scores)) + 1e-3
+            lower.set_ylim(min(scores) - margin, max(scores) + margin)
+        lower.yaxis.set_major_formatter(percent)
+        lower.set_xlabel("epoch")
+        if index % columns == 0:
+            upper.set_ylabel("loss")
+            lower.set_ylabel(words(score).replace(" ", "\n", 1))
+    handles = [Line2D([], [], color=color, marker=".", label=words(name)) for name, color in LINES]
+    handles.append(Line2D([], [], color=MUTED, linestyle=(0, (1, 2)), label="epoch that was kept"))
+    figure.legend(handles=handles, loc="outside upper left", ncols=5)
+    return figure
+
+
+def confusion_matrices(evidence: Evidence) -> Figure | None:
+    """Truth against answer for each shown model: colour is the share of the row, the number is the count."""
+    classes, models = len(evidence.names), evidence.panels
+    if not models:
+        return None
+    columns = 1 if classes > 10 else min(2, len(models))
+    lines, side = math.ceil(len(models) / columns), 1.5 + min(20.0, max(2.4, 0.38 * classes))
+    figure = Figure((columns * side * 1.1, lines * side), layout="constrained")
+    names = [short(name, 24) for name in evidence.names]
+    for index, model in enumerate(models):
+        axes = figure.add_subplot(lines, columns, index + 1)
+        counts = confusion(evidence.labels, evidence.logits[model["key"]].argmax(axis=1), classes)
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            share, color = shares[row, column], "white" if shares[row, column] > 0.55 else INK
+            text = f"{counts[row, column]}" + (f"\n{share:.0%}" if classes <= 10 else "")
+            size = 7.5 if classes <= 50 else 4
+            axes.text(column, row, text, ha="center", va="center", color=color, fontsize=size, linespacing=1.3)
+        axes.set_xticks(range(classes), names, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(classes), names)
+        axes.tick_params(length=0, labelsize=8 if classes <= 50 else 5)
+        axes.spines[:].set_visible(False)
+        axes.set(title=short(model["key"], 40), xlabel="answer", ylabel="truth")
+    return figure
+
+
+def reliability_diagrams(evidence: Evidence) -> Figure | None:
+    """Confidence against share right in equal-mass bins, before and after calibration."""
+    models = evidence.panels
+    if not models:
+        return None
+    columns = 2 if len(models) in (2, 4) else min(3, len(models))
+    lines = math.ceil(len(models) / columns)
+    figure = Figure((max(5, min(4.0 * columns, 3.4 * columns + 1)), 3.2 * lines + 0.3), layout="constrained")
+    for index, model in enumerate(models):
+        axes = figure.add_subplot(lines, columns, index + 1)
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle=DASHED)
+        shipped = model["temperature"] or 1.0
+        for temperature, color, name in ((1.0, ORANGE, "raw logits"), (shipped, ACCENT, "as shipped (calibrated)")):
+            bins = reliability(softmax(evidence.logits[model["key"]], temperature), evidence.labels)
+            x, y = [bin_[0] for bin_ in bins], [bin_[1] for bin_ in bins]
+            axes.plot(x, y, ".-", color=color, label=name, linewidth=1.2, markersize=6, alpha=0.9)
+        ece = ((model["metrics"].get("test") or {}).get("ece") or {}).get("value")
+        title = short(model["key"], 30) + (f"   ECE {100 * ece:.1f} %" if ece is not None else "")
+        axes.set(title=title, xlim=(1 / len(evidence.names), 1.01), ylim=(0, 1.02), xlabel="confidence")
+        axes.set_ylabel("share right" if index % columns == 0 else "")
+        axes.xaxis.set_major_formatter(percent)
+        axes.yaxis.set_major_formatter(percent)
+        axes.grid()
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
+    return figure
+
+
+def label_distributions(evidence: Evidence) -> Figure | None:
+    """How often each label is true, and how often each shown model answers it."""
+    classes, models = len(evidence.names), evidence.panels
+    figure = Figure((8, 1.3 + classes * max(0.32, 0.12 * len(models))), layout="constrained")
+    axes = figure.add_subplot()
+    truth = np.bincount(evidence.labels, minlength=classes) / max(1, len(evidence.labels))
+    axes.barh(np.arange(classes), truth, height=0.78, color=FAINT, label="truth")
+    offsets = np.linspace(-0.28, 0.28, len(models)) if len(models) > 1 else [0.0]
+    styles = iter(SERIES * len(models))
+    for model, offset in zip(models, offsets, strict=False):
+        color, marker = (INK, "o") if model["role"] == "teacher" else next(styles)
+        shares = np.bincount(evidence.logits[model["key"]].argmax(axis=1), minlength=classes) / len(evidence.labels)
+        line = axes.plot(shares, np.arange(classes) + offset, marker, color=color, markersize=4.5)[0]
+        line.set_label(short(model["key"], 26))
+    named_rows(axes, evidence.names)
+    axes.set_xlabel(f"share of the test split (n = {len(evidence.labels):,})")
+    figure.legend(loc="outside upper left", ncols=4)
+    return figure
+
+
+PICTURES: dict[str, Callable[[Evidence], Figure | None]] = {
+    "accuracy.png": accuracy, "tradeoff.png": tradeoff, "training.png": training, "confusion.png": confusion_matrices,
+    "reliability.png": reliability_diagrams, "labels.png": label_distributions,
+}  # fmt: skip
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points (cost, worth) that no other beats in both, by rising cost."""
+    front: list[tuple[float, float]] = []
+    for cost, worth in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not front or worth > front[-1][1]:
+            front.append((cost, worth))
+    return front

@@ -1,0 +1,133 @@
+"""The tables of the report, the same for HTML and Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from .formats import Cell, compact, digits, hundredth, megabytes, p_value, percent, points, whole
+from .view import FILES, Model, Results, bag_of_words_of, counted, metric_name, shown, teacher_of
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of either document; `title` is its heading, `note` says what the numbers are."""
+
+    title: str
+    note: str
+    columns: Sequence[Cell]
+    rows: Sequence[Sequence[Cell]]
+    text_columns: int = 1
+
+
+def results_table(results: Results) -> Table:
+    """Every file, its quality, size and speed."""
+    metric, reference = metric_name(results), teacher_of(results)
+    columns: list[tuple[Cell, Callable[[Model], Cell]]] = [
+        (Cell("Model"), lambda m: Cell(m["name"])),
+        (Cell("What it is"), lambda m: Cell(m["role"], m["kind"] or _remark(results, m))),
+        (Cell("File"), lambda m: Cell(FILES.get(m["variant"], str(m["variant"])))),
+        (Cell("Parameters"), lambda m: Cell(compact(m["params"]))),
+        (Cell("Size", "MB"), lambda m: megabytes(m["bytes"])),
+        (Cell(metric[0].upper() + metric[1:], "%"), lambda m: percent(m["score"])),
+        (Cell("Kept", "% of the teacher's"), lambda m: percent(m["retention"])),
+        (Cell("Same answer", "% as the teacher"), lambda m: percent(m["agreement"], 1)),
+        (Cell("ECE", "%"), lambda m: percent((m["metrics"].get("test") or {}).get("ece"), 1)),
+        (Cell("Time", "ms per text"), lambda m: Cell(digits(m["p50"]))),
+        (Cell("Rate", "texts/s"), lambda m: Cell(digits(m["rate"]), f"batch {m['rate_batch']}" if m["rate"] else "")),
+        (Cell("Faster", "× teacher, pipeline"), lambda m: Cell(digits(m["speedup_vs"].get("pipeline")))),
+        (Cell("Faster", "× teacher, ONNX FP32"), lambda m: Cell(digits(m["speedup_vs"].get("onnx_fp32")))),
+    ]
+    note = (
+        f"Test split, {counted(results)}, with 95 % intervals. Size: all that a prediction reads. Kept: "
+        f"the model's {metric} divided by that of {reference['key'] if reference else 'the teacher'}. ECE: "
+        "calibration error, 0 is best. Time: median for one text, one thread. Rate: one thread, best batch. Faster: "
+        "rate against the teacher in a transformers pipeline and in ONNX FP32, same texts and threads."
+    )
+    rows = [[cell(model) for _, cell in columns] for model in results["models"]]
+    return Table("Every file that was measured", note, [name for name, _ in columns], rows, text_columns=3)
+
+
+def _remark(results: Results, model: Model) -> str:
+    bag = bag_of_words_of(results)
+    if bag and model["role"] == "student" and (model["value"] or 0) < (bag["value"] or 0):
+        return f"below {bag['name']}"
+    return ""
+
+
+def data_tables(results: Results) -> list[Table]:
+    """How many texts the splits have, and what was left out."""
+    counts, majority = results["data"]["counts"], results["data"]["majority"]
+    tables = []
+    if counts:
+        rows = [[Cell(n), *(Cell(f"{split.get(n, 0):,}") for split in counts.values())] for n in results["labels"]]
+        rows.append([Cell("all"), *(Cell(f"{sum(split.values()):,}") for split in counts.values())])
+        rows.append([Cell("commonest label, %"), *(percent({"value": majority.get(name)}, 1) for name in counts)])
+        tables.append(Table("Texts by label", "Labelled texts.", [Cell("Label"), *map(Cell, counts)], rows))
+    if results["data"]["dropped"]:
+        rows = [[Cell(reason), Cell(f"{n:,}")] for reason, n in results["data"]["dropped"].items()]
+        tables.append(Table("Left out", "Texts not used, by reason.", [Cell("Reason"), Cell("Texts")], rows))
+    return tables
+
+
+def class_table(results: Results) -> Table:
+    """F1, precision and recall of the shown models and the bag of words, by label."""
+    models = [m for m in [*shown(results), bag_of_words_of(results)] if m and m["per_class"]]
+    rows = []
+    for index, label in enumerate(results["labels"] if models else []):
+        scores = [model["per_class"][index] for model in models]
+        cells = [Cell(hundredth(s["f1"]), f"{hundredth(s['precision'])} / {hundredth(s['recall'])}") for s in scores]
+        rows.append([Cell(label), Cell(f"{scores[0]['support']:,}"), *cells])
+    note = "F1 in %, below it precision / recall; test split, n as given for each label."
+    return Table("Per label", note, [Cell("Label"), Cell("n"), *(Cell(m["key"]) for m in models)], rows)
+
+
+def calibration_table(results: Results) -> Table:
+    """Before and after the temperature."""
+    rows = []
+    for model in results["models"]:
+        if model["calibration"]:
+            before, after = model["calibration"]["before"], model["calibration"]["after"]
+            pairs = [Cell(f"{before[name]:.4f} → {after[name]:.4f}") for name in ("ece", "brier", "nll")]
+            rows.append([Cell(model["key"]), Cell(digits(model["temperature"])), *pairs])
+    n = sum(results["data"]["counts"].get("val", {}).values())
+    note = (
+        f"Before → after dividing by the temperature; validation split{f', n = {n:,}' if n else ''}. Lower is better."
+    )
+    columns = [Cell("Model"), Cell("Temperature"), Cell("ECE"), Cell("Brier"), Cell("NLL")]
+    return Table("Calibration", note, columns, rows)
+
+
+def comparison_table(results: Results) -> Table:
+    """The paired tests."""
+    rows = []
+    for pair in results["comparisons"]:
+        test = pair["mcnemar"] or {"only_first": None, "only_second": None, "p": None}
+        rows.append([
+            Cell(pair["first"]), Cell(pair["second"]), points(pair["difference"]), Cell(whole(test["only_first"])),
+            Cell(whole(test["only_second"])), Cell(p_value(test["p"])),
+        ])  # fmt: skip
+    note = (
+        f"Difference in {metric_name(results)}, first − second, in points, with its paired 95 % interval; texts "
+        f"that only one of the two gets right; exact McNemar test. Test split, {counted(results)}."
+    )
+    names = ("First", "Second", "Difference", "Only first right", "Only second right", "p")
+    return Table("Paired comparisons", note, [Cell(name) for name in names], rows, text_columns=2)
+
+
+def speed_table(results: Results) -> Table:
+    """Times, rates and memory of every measurement."""
+    rows = []
+    for model in results["models"]:
+        memory = Cell(digits(model["peak_rss"] and model["peak_rss"] / 1e6))
+        for row in model["speed"]:
+            times = [Cell(digits(row.get(name))) for name in ("mean", "p50", "p95", "p99")]
+            head = [Cell(model["key"]), Cell(whole(row["threads"])), Cell(whole(row["batch"]))]
+            rows.append([*head, *times, Cell(digits(row["texts_per_second"])), memory, Cell(digits(model["load_ms"]))])
+    names = ("Model", "Threads", "Batch", "Mean", "p50", "p95", "p99", "Texts/s", "Memory", "Start")
+    units = {**dict.fromkeys(("Mean", "p50", "p95", "p99"), "ms"), "Memory": "peak, MB", "Start": "ms"}
+    note = (
+        "Time of one batch, tokenisation included, texts of the test split; peak memory of the process; start: from "
+        "loading to the first answer."
+    )
+    return Table("Speed", note, [Cell(name, units.get(name, "")) for name in names], rows)

@@ -1,0 +1,40 @@
+"""The short form of the results, for the terminal."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .findings import findings
+from .formats import digits, megabytes, percent
+from .view import Results, counted, metric_name, prepared
+
+
+def summary_table(results: Results) -> Table:
+    """The main columns for the terminal, in at most 100 columns."""
+    results = prepared(results)
+    metric = metric_name(results)
+    table = Table(box=box.SIMPLE_HEAD, caption=f"test split, {counted(results)}; ms: p50, one text, one thread")
+    table.add_column("model", overflow="ellipsis", no_wrap=True, max_width=34)
+    for name in ("MB", f"{metric} %", "kept %", "ms", "texts/s", "× pipeline"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for model in results["models"]:
+        half = None if model["low"] is None else (model["high"] - model["low"]) / 2
+        score = percent(model["score"]).text + (f" ± {100 * half:.1f}" if half is not None else "")
+        kept, pipeline = percent(model["retention"], 1).text, digits(model["speedup_vs"].get("pipeline"))
+        cells = [megabytes(model["bytes"]).text, score, kept, digits(model["p50"]), digits(model["rate"]), pipeline]
+        style = {"teacher": "bold", "control": "dim"}.get(model["role"], "")
+        table.add_row(Text(model["key"]), *cells, style=style)
+    return table
+
+
+def print_summary(results: Results) -> None:
+    """The table and what it says, to standard output; at least 100 columns wide where that is not a terminal."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(100, console.width)
+    console.print(summary_table(results))
+    for sentence in findings(results):
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,156 @@
+"""The results as the report needs them: every key there, models in reading order, and who is who among them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.task import Labels
+
+Results = Mapping[str, Any]
+Model = dict[str, Any]
+FILES = {
+    "torch": "PyTorch", "fp32": "ONNX FP32", "fp16": "ONNX FP16", "int8": "ONNX INT8", "sklearn": "scikit-learn",
+    "none": "no file",
+}  # fmt: skip
+METRICS = {"accuracy": "accuracy", "macro_f1": "macro-F1", "macro_recall": "macro recall"}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the pictures show: models as `prepared` makes them, the test split's labels and raw logits.
+
+    `logits` is keyed by model key; `shown` are the keys of the teacher and of the file that ships of each student.
+    """
+
+    models: Sequence[Model]
+    training: Sequence[Results]
+    names: Sequence[str]
+    metric: str
+    labels: Labels
+    logits: dict[str, NDArray[np.float32]]
+    shown: Sequence[str]
+
+    @property
+    def panels(self) -> list[Model]:
+        """The models that have a panel of their own: those in `shown` whose logits are known."""
+        return [model for model in self.models if model["key"] in self.shown and model["key"] in self.logits]
+
+
+def prepared(results: Results) -> dict[str, Any]:
+    """The results with every optional key there, models in reading order, and what is derived from them.
+
+    Each model gets: key, kind, score (the task metric on test) with value, low, high; p50 and rate (one thread).
+    """
+    filled = {"recipe": {}, "data": {}, "training": [], "comparisons": [], "machine": {}, "versions": {}, **results}
+    filled["data"] = _data(filled["data"] or {})
+    filled["models"] = _in_order([_derived(model, results["task_metric"]) for model in results["models"]])
+    return filled
+
+
+def _data(data: Results) -> dict[str, dict[str, Any]]:
+    """Counts per split and label, the majority's share per split, rows dropped by split and reason."""
+    splits = {name: split for name, split in data.get("splits", {}).items() if "classes" in split}
+    dropped = data.get("dropped", {})
+    return {
+        "counts": {name: split["classes"] for name, split in splits.items()},
+        "majority": {name: split["majority"]["share"] for name, split in splits.items()},
+        "dropped": {f"{name}: {reason}": n for name, reasons in dropped.items() for reason, n in reasons.items()},
+    }
+
+
+def _derived(model: Model, metric: str) -> Model:
+    optional = (
+        "params",
+        "bytes",
+        "retention",
+        "agreement",
+        "peak_rss",
+        "load_ms",
+        "calibration",
+        "path",
+        "temperature",
+    )
+    model = {**dict.fromkeys(optional), "per_class": [], "warnings": [], **model}
+    score = (model["metrics"].get("test") or {}).get(metric) or {}
+    low, high = score.get("ci95") or (None, None)
+    speed = [row for row in model.get("speed") or [] if row["threads"] == 1]
+    fastest: Model = max(speed, key=lambda row: row["texts_per_second"] or 0, default={})
+    model |= {"speed": model.get("speed") or [], "speedup_vs": model.get("speedup_vs") or {}}
+    model |= {"key": f"{model['name']}/{model['variant']}", "kind": _kind(model)}
+    model |= {"score": score, "value": score.get("value"), "low": low, "high": high}
+    model |= {"rate": fastest.get("texts_per_second"), "rate_batch": fastest.get("batch")}
+    return model | {"p50": next((row["p50"] for row in speed if row["batch"] == 1), None)}
+
+
+def _kind(model: Model) -> str:
+    """What a control is, in a few words; nothing for the others."""
+    known = {"none": "the commonest label", "sklearn": "bag of words (TF-IDF)"}
+    return "trained without the teacher" if model["name"].endswith("-no-teacher") else known.get(model["variant"], "")
+
+
+def _in_order(models: Sequence[Model]) -> list[Model]:
+    """Teacher, students, controls; in each the best first, the variants of one model side by side."""
+    best: dict[str, float] = {}
+    for model in models:
+        best[model["name"]] = max(best.get(model["name"], 0.0), model["value"] or 0.0)
+    roles, variants = ["teacher", "student", "control"], list(FILES)
+    place = {name: index for index, name in enumerate(variants)}
+    return sorted(
+        models, key=lambda m: (roles.index(m["role"]), -best[m["name"]], m["name"], place.get(m["variant"], 99))
+    )
+
+
+def metric_name(results: Results) -> str:
+    """The task metric, as it is read."""
+    name = str(results["task_metric"])
+    return METRICS.get(name, name)
+
+
+def counted(results: Results) -> str:
+    """How many texts the figures are of."""
+    counts = sorted({model["score"]["n"] for model in results["models"] if model["score"]})
+    return "n = " + " or ".join(f"{n:,}" for n in counts) if counts else "not measured"
+
+
+def teacher_of(results: Results) -> Model | None:
+    """The teacher's file that is scored: ONNX FP32, else the first that has a score."""
+    scored = [m for m in results["models"] if m["role"] == "teacher" and m["value"] is not None]
+    return min(scored, key=lambda model: model["variant"] != "fp32", default=None)
+
+
+def bag_of_words_of(results: Results) -> Model | None:
+    """The control that counts words."""
+    return next((model for model in results["models"] if model["variant"] == "sklearn"), None)
+
+
+def shown(results: Results) -> list[Model]:
+    """The teacher, and of each student the file that ships: INT8, or its smallest."""
+    students: dict[str, Model] = {}
+    for model in (model for model in results["models"] if model["role"] == "student"):
+        held = students.get(model["name"])
+        if held is None or _shipping_rank(model) < _shipping_rank(held):
+            students[model["name"]] = model
+    teacher = teacher_of(results)
+    return [teacher, *students.values()] if teacher else list(students.values())
+
+
+def _shipping_rank(model: Model) -> tuple[bool, float]:
+    return model["variant"] != "int8", model["bytes"] or float("inf")
+
+
+def best_student(results: Results) -> tuple[Model | None, str]:
+    """The best of the shown students and the split that it was chosen on: validation where every history has it."""
+    students = [m for m in shown(results) if m["role"] == "student" and m["value"] is not None]
+    name = f"val_{results['task_metric']}"
+    found = {
+        run["name"]: next((row.get(name) for row in run["history"] if row["epoch"] == run["best_epoch"]), None)
+        for run in results["training"]
+    }
+    if all(found.get(model["name"]) is not None for model in students):
+        return max(students, key=lambda model: (found[model["name"]], -(model["bytes"] or 0)), default=None), "val"
+    return max(students, key=lambda model: model["value"], default=None), "test"

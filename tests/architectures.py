@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import tiny
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
+
+import tiny
 
 _SMALL: dict[str, Any] = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
@@ -51,7 +52,9 @@ def make_tokenizer(kind: str) -> Tokenizer:
     if kind == "unigram":
         tokenizer = Tokenizer(models.Unigram())
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-        trainer: Any = trainers.UnigramTrainer(vocab_size=150, special_tokens=specials, unk_token="[UNK]", show_progress=False)
+        trainer: Any = trainers.UnigramTrainer(
+            vocab_size=150, special_tokens=specials, unk_token="[UNK]", show_progress=False
+        )
     elif kind == "bpe":
         tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)

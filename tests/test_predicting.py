@@ -128,7 +128,7 @@ def table(tmp_path: Path) -> Path:
 def test_every_format_becomes_every_format(
     tmp_path: Path, source: str, target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("understudy.predicting._GROUP_ROWS", CHUNK)
+    monkeypatch.setattr("understudy.data.writing.GROUP_ROWS", CHUNK)
     texts = [f"{text}{turn}" for turn in range(CHUNK // len(AWKWARD) + 2) for text in AWKWARD]  # more than a chunk
     rows = [{"id": f"n{n}", "text": text, "note": text[::-1]} for n, text in enumerate(texts)]
     out = tmp_path / target

@@ -58,12 +58,14 @@ train = "train.csv"
 [teacher]
 model = "encoder"
 max_length = 16
-epochs = 3
-learning_rate = 3e-3
+epochs = 5
+batch_size = 16
+learning_rate = 5e-3
 
 [distill]
-epochs = 2
-learning_rate = 3e-3
+epochs = 4
+batch_size = 16
+learning_rate = 5e-3
 
 [label]
 shard_size = 64

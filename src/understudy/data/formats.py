@@ -41,7 +41,7 @@ def iter_rows(path: str | Path, columns: Sequence[str] | None = None, chunk: int
     DataError, before the first row where that is possible, for a file or a row that cannot be read.
     """
     path = Path(path)
-    reader = _READERS.get(path.suffix.lower())
+    reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise DataError(f"{path}: unknown kind of file '{path.suffix}'; expected {', '.join(SUFFIXES)}")
     try:
@@ -195,11 +195,11 @@ def _values(path: Path, batch: Any, start: int) -> list[Row]:
     return rows
 
 
-_READERS: dict[str, Callable[[Path, list[str] | None, int], Iterator[Chunk]]] = {
+READERS: dict[str, Callable[[Path, list[str] | None, int], Iterator[Chunk]]] = {
     ".csv": _csv(","),
     ".tsv": _csv("\t"),
     ".jsonl": _jsonl,
     ".ndjson": _jsonl,
     ".parquet": _parquet,
 }
-SUFFIXES = tuple(_READERS)
+SUFFIXES = tuple(READERS)

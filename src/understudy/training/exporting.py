@@ -5,6 +5,7 @@ understudy export runs/x/students/small/torch --data runs/x/data --out runs/x/st
 
 from __future__ import annotations
 
+import logging
 import shutil
 import warnings
 from collections.abc import Sequence
@@ -60,12 +61,16 @@ def to_onnx(module: nn.Module, file: Path) -> None:
     example = (torch.ones(2, 8, dtype=torch.int64), torch.ones(2, 8, dtype=torch.int64))
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
     wrapped = _Inference(module).eval()
+    chatter = logging.getLogger("torch.onnx")
+    level = chatter.level
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside the exporter, nothing a user could act on
+        chatter.setLevel(logging.ERROR)  # it misses torchvision, which texts do not need
         program = torch.onnx.export(
             wrapped, example, dynamo=True, verbose=False, input_names=["input_ids", "attention_mask"],
             output_names=["logits"], dynamic_shapes=({0: batch, 1: length}, {0: batch, 1: length}),
         )  # fmt: skip
+    chatter.setLevel(level)
     assert program is not None
     proto = program.model_proto
     # shapes that the exporter noted for its example; ONNX Runtime's quantiser and checker trip over them

@@ -223,7 +223,8 @@ def save(network: Network, directory: Path) -> None:
     network.tokenizer.no_truncation()
     network.tokenizer.save(str(directory / "tokenizer.json"))
     if isinstance(network.module, HubClassifier):
-        network.module.model.save_pretrained(directory)
+        with quiet():
+            network.module.model.save_pretrained(directory)
         pad_token = network.tokenizer.id_to_token(network.pad_id)
         settings = {
             "tokenizer_class": "PreTrainedTokenizerFast",

@@ -18,7 +18,7 @@ def sentence(label: str, rng: random.Random) -> str:
     good = label == "good"
     negated = rng.random() < 0.2
     word = rng.choice(_GOOD if good != negated else _BAD)
-    words = rng.choices(_FILLER, k=rng.randint(2, 14)) + [rng.choice(_TOPICS)]
+    words = [*rng.choices(_FILLER, k=rng.randint(2, 14)), rng.choice(_TOPICS)]
     rng.shuffle(words)
     return " ".join([*words, "not", word] if negated else [*words, word])
 

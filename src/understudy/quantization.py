@@ -142,15 +142,10 @@ class _Gate:
         few = len(self.val) < _ENOUGH_ROWS
         passed = few or not self.config.gate or difference.low >= -self.config.max_loss / 100
         before, after = (self._recalls(labels) for labels in (self.expected, found))
-        warnings = (
-            [f"{len(self.val)} validation rows are too few to judge what was lost ({_ENOUGH_ROWS} wanted)"]
-            if few
-            else []
-        )
-        verdict = Verdict(
-            difference, int((found != self.expected).sum()),
-            {label: float(a - b) for label, a, b in zip(self.labels, after, before, strict=True)}, passed, warnings,
-        )  # fmt: skip
+        warning = f"{len(self.val)} validation rows are too few to judge what was lost ({_ENOUGH_ROWS} wanted)"
+        changes = {label: float(a - b) for label, a, b in zip(self.labels, after, before, strict=True)}
+        flips = int((found != self.expected).sum())
+        verdict = Verdict(difference, flips, changes, passed, [warning] if few else [])
         self.tried.append(verdict.to_dict())
         return verdict
 

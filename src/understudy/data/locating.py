@@ -13,8 +13,15 @@ _ALIASES = ("validation", "val", "dev")
 _ORDER = (".parquet", ".jsonl", ".csv", ".tsv")
 
 
+STARTER = "starter:"
+
+
 def locate(name: str, hub: str, hub_config: str, base: Path | None) -> Source:
-    """Find a split: a path (relative to `base`), a split of `hub`, or with both its file in the directory `base`."""
+    """Find a split: a path (relative to `base`), a split of `hub`, with both its file in the directory `base`,
+    or `starter:NAME`, which ships in the package.
+    """
+    if name.startswith(STARTER):
+        return _starter(name)
     if not hub or name.lower().endswith(SUFFIXES):
         return (base or Path()) / name
     if base is None:
@@ -25,3 +32,13 @@ def locate(name: str, hub: str, hub_config: str, base: Path | None) -> Source:
             if (path := base / f"{stem}{suffix}").is_file():
                 return path
     raise DataError(f"{base}: no file for split '{name}'; expected {' or '.join(stems)} with {', '.join(_ORDER)}")
+
+
+def _starter(name: str) -> Path:
+    """A file that ships in the package."""
+    folder = Path(__file__).parent.parent / "starter"
+    path = folder / f"{name.removeprefix(STARTER)}.csv"
+    if not path.is_file():
+        known = ", ".join(sorted(f"{STARTER}{file.stem}" for file in folder.glob("*.csv")))
+        raise DataError(f"{name}: no such starter data; there is {known}")
+    return path

@@ -221,7 +221,7 @@ def save(network: Network, directory: Path) -> None:
     """Write weights, config and tokenizer; a transformer's directory also loads with `from_pretrained`."""
     network.tokenizer.no_padding()
     network.tokenizer.no_truncation()
-    network.tokenizer.save(str(directory / "tokenizer.json"))
+    network.tokenizer.save(str(directory / "tokenizer.json"), pretty=False)
     if isinstance(network.module, HubClassifier):
         with quiet():
             network.module.model.save_pretrained(directory)

@@ -22,8 +22,8 @@ def trim(tokenizer: Tokenizer, used: Iterable[Tokens]) -> tuple[Tokenizer, list[
     """A tokenizer without the tokens that `used` never contains, and the kept old ids in their new order.
 
     Used texts keep their tokens: WordPiece takes the longest match and Unigram the best path, and dropping a token
-    that was not chosen changes neither. Special tokens and single characters stay, so that unseen words still have
-    pieces. None when the tokenizer is of another kind (BPE builds tokens by merges).
+    that was not chosen changes neither. Special tokens and single ASCII characters stay, so that unseen words still have
+    pieces; of the thousands of other characters only those that were seen. None when the tokenizer is of another kind (BPE builds tokens by merges).
     """
     spec = json.loads(tokenizer.to_str())
     if spec["model"]["type"] not in _TRIMMABLE:
@@ -35,7 +35,7 @@ def trim(tokenizer: Tokenizer, used: Iterable[Tokens]) -> tuple[Tokenizer, list[
     kept = [
         index
         for index, piece in enumerate(pieces)
-        if index in seen or len(piece.removeprefix(prefix)) <= 1 or piece == spec["model"].get("unk_token")
+        if index in seen or _is_character(piece.removeprefix(prefix)) or piece == spec["model"].get("unk_token")
     ]
     position = {old: new for new, old in enumerate(kept)}
     if spec["model"]["type"] == "Unigram":
@@ -102,6 +102,10 @@ def _words(tokenizer: Tokenizer, text: str) -> Sequence[tuple[str, tuple[int, in
     normalized = tokenizer.normalizer.normalize_str(text)
     pieces: Sequence[tuple[str, tuple[int, int]]] = tokenizer.pre_tokenizer.pre_tokenize_str(normalized)
     return pieces
+
+
+def _is_character(piece: str) -> bool:
+    return len(piece) <= 1 and piece.isascii()
 
 
 def _pieces(model: dict[str, object]) -> list[str]:

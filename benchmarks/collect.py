@@ -1,0 +1,28 @@
+"""Copy what a run measured (results and test logits, no text) to where it is committed.
+
+python benchmarks/collect.py runs/emotion benchmarks/results/emotion
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    """Entry point: the run's own benchmark and that of each further seed."""
+    run, out = Path(sys.argv[1]), Path(sys.argv[2])
+    shutil.rmtree(out, ignore_errors=True)
+    first = json.loads((run / "benchmark" / "results.json").read_text(encoding="utf-8"))["seed"]
+    sources = {first: run / "benchmark"}
+    sources |= {int(home.name): home / "benchmark" for home in sorted((run / "seeds").glob("*"))}
+    for seed, source in sources.items():
+        target = out / f"seed-{seed}"
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("artifact.json"))
+    print(f"{out}: seeds {', '.join(map(str, sources))}")
+
+
+if __name__ == "__main__":
+    main()

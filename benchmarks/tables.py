@@ -1,0 +1,132 @@
+"""Write the README's tables from the committed result files.
+
+    python benchmarks/tables.py
+
+A table stands between `<!-- table NAME -->` and `<!-- end -->`; NAME is a function below. Figures of students are the
+median over seeds; intervals and speed are those of the recipe's own seed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parent.parent / "README.md"
+Model = dict[str, Any]
+
+
+def main() -> None:
+    """Entry point."""
+    README.write_text(updated(README.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def updated(text: str) -> str:
+    """The text with every table made anew."""
+    for name, make in TABLES.items():
+        start, end = f"<!-- table {name} -->", "<!-- end -->"
+        if start in text:
+            before, rest = text.split(start, 1)
+            after = rest.split(end, 1)[1]
+            text = f"{before}{start}\n{make()}\n{end}{after}"
+    return text
+
+
+def emotion() -> str:
+    """The headline: the emotion recipe, INT8 students beside the teacher and the controls."""
+    return _run_table("emotion")
+
+
+def sst2() -> str:
+    """The same shape of recipe on SST-2."""
+    return _run_table("sst2")
+
+
+def training() -> str:
+    """Steps per second of our loop and two others."""
+    found = json.loads((RESULTS / "training_speed.json").read_text(encoding="utf-8"))
+    rows = [[row["loop"], f"{row['steps_per_second']:.2f}", f"{row['ours_is_faster']:.1f} ×"] for row in found["loops"]]
+    machine = f"{found['machine']['cpu']}, {found['machine']['cores']} cores; {found['what']}"
+    return _markdown(["loop", "steps/s", "ours is faster by"], rows) + f"\n\n{machine}."
+
+
+def startup() -> str:
+    """Seconds from nothing to an answer."""
+    found = json.loads((RESULTS / "startup.json").read_text(encoding="utf-8"))
+    return _markdown(["what", "median of runs"], [[row["what"], f"{row['seconds']:.2f} s"] for row in found["rows"]])
+
+
+def _run_table(task: str) -> str:
+    runs = {file.parent.name: json.loads(file.read_text(encoding="utf-8")) for file in sorted(_files(task))}
+    main_run = max(runs.values(), key=lambda run: max(len(model["speed"]) for model in run["models"]))
+    metric = main_run["task_metric"]
+    rows = []
+    for model in main_run["models"]:
+        if model["variant"] in ("fp16", "none"):
+            continue
+        seeds = [match for run in runs.values() if (match := _find(run, model))]
+        rows.append(_row(model, seeds, metric))
+    n = next(model["metrics"]["test"][metric]["n"] for model in main_run["models"] if model["metrics"])
+    header = [
+        "model",
+        "file",
+        "MB",
+        f"{metric} %",
+        "95 % interval",
+        "kept %",
+        "ms/text",
+        "texts/s",
+        "× pipeline",
+        "× ONNX FP32",
+    ]
+    machine = main_run["machine"]
+    note = (
+        f"Test split, n = {n}; students: median of {len(runs)} seeds, with the lowest and highest; interval of seed "
+        f"{main_run['seed']}. Speed: one thread, tokenisation included, ms/text is the median of single texts, texts/s the "
+        f"best batch size; {machine['cpu']}, {', '.join(machine['instruction_set'])}."
+    )
+    return _markdown(header, rows) + f"\n\n{note}"
+
+
+def _files(task: str) -> list[Path]:
+    return list((RESULTS / task).glob("seed-*/results.json"))
+
+
+def _find(run: Mapping[str, Any], model: Model) -> Model | None:
+    same = (m for m in run["models"] if (m["name"], m["variant"]) == (model["name"], model["variant"]) and m["metrics"])
+    return next(same, None)
+
+
+def _row(model: Model, seeds: list[Model], metric: str) -> list[str]:
+    value = interval = kept = "–"
+    if seeds:
+        values = [100 * seed["metrics"]["test"][metric]["value"] for seed in seeds]
+        spread = f" ({min(values):.2f}–{max(values):.2f})" if max(values) > min(values) else ""
+        value = f"{median(values):.2f}{spread}"
+        interval = "–".join(f"{100 * bound:.1f}" for bound in model["metrics"]["test"][metric]["ci95"])
+        kept = f"{100 * median(seed['retention']['value'] for seed in seeds):.1f}" if seeds[0]["retention"] else "–"
+    single = [row for row in model["speed"] if row["threads"] == 1]
+    latency = next((f"{row['p50']:.2f}" for row in single if row["batch"] == 1), "–")
+    rate = f"{max(row['texts_per_second'] for row in single):,.0f}" if single else "–"
+    times = [f"{ratio:.1f}" if (ratio := model["speedup_vs"][name]) else "–" for name in ("pipeline", "onnx_fp32")]
+    size = f"{model['bytes'] / 1e6:.1f}" if model["bytes"] else "–"
+    files = {
+        "torch": "transformers pipeline", "fp32": "ONNX FP32", "int8": "ONNX INT8", "sklearn": "scikit-learn",
+    }  # fmt: skip
+    return [model["name"], files[model["variant"]], size, value, interval, kept, latency, rate, *times]
+
+
+def _markdown(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "emotion": emotion, "sst2": sst2, "training": training, "startup": startup,
+}  # fmt: skip
+
+if __name__ == "__main__":
+    main()

@@ -85,8 +85,8 @@ def _run_table(task: str) -> str:
     machine = main_run["machine"]
     note = (
         f"Test split, n = {n}; students: median of {len(runs)} seeds, with the lowest and highest; interval of seed "
-        f"{main_run['seed']}. Speed: one thread, tokenisation included, ms/text is the median of single texts, texts/s the "
-        f"best batch size; {machine['cpu']}, {', '.join(machine['instruction_set'])}."
+        f"{main_run['seed']}. Speed: one thread, tokenisation included, ms/text is the median of single texts, texts/s "
+        f"that of the best batch size; {machine['cpu']}, {', '.join(machine['instruction_set'])}."
     )
     return _markdown(header, rows) + f"\n\n{note}"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 
+import tiny
 from understudy import Classifier
 from understudy.errors import ArtifactError
 

@@ -115,8 +115,8 @@ def test_the_gate_refuses_and_writes_nothing(
     with pytest.raises(GateRefusedError) as refusal:
         quantize(finished_run / "students/half/fp32", finished_run / "data", tmp_path / "int8", QuantizeConfig())
     assert str(refusal.value) == (
-        "int8 of half was refused: on validation the metric changes by -1.80 points [-2.00, -1.60] on 1000 texts, and a "
-        "loss above 0.5 points cannot be excluded; raise quantize.max_loss, or ship fp32"
+        "int8 of half/fp32 was refused: on validation the metric changes by -1.80 points [-2.00, -1.60] on 1000 texts, "
+        "and a loss above 0.5 points cannot be excluded; raise quantize.max_loss, or ship fp32"
     )
     assert list(tmp_path.iterdir()) == []
 

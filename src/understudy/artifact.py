@@ -166,10 +166,12 @@ def finished(out: Path, plan: Plan, progress: Progress) -> Artifact | None:
     try:
         artifact = Artifact.load(out)
     except ArtifactError as error:
-        progress.note(f"{_short(out)} is damaged and made again: {error}")
+        progress.note(f"{short_name(out)} is damaged and made again: {error}")
         return None
     if artifact.key != plan.key:
-        progress.note(f"{_short(out)} is made again, because of {', '.join(_changes(artifact, plan)) or 'its stage'}")
+        progress.note(
+            f"{short_name(out)} is made again, because of {', '.join(_changes(artifact, plan)) or 'its stage'}"
+        )
         return None
     return artifact
 
@@ -238,7 +240,8 @@ def _changed_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = 
     return changed
 
 
-def _short(out: Path) -> str:
+def short_name(out: Path) -> str:
+    """The last two parts of a path: students are told apart by them."""
     return "/".join(out.parts[-2:])
 
 

@@ -159,11 +159,8 @@ def _control_variant(control: Control) -> str:
 
 def _relative(path: Path) -> str:
     """The path under the run's directory: reports name no directory of this machine."""
-    parts = path.parts
-    anchor = next(
-        (i for i, part in enumerate(parts) if part in ("students", "controls", "teacher-fp32")), len(parts) - 1
-    )
-    return "/".join(parts[anchor:])
+    nested = len(path.parts) > 2 and path.parts[-3] in ("students", "controls")
+    return "/".join(path.parts[-3 if nested else -1 :])
 
 
 def _add_quality(

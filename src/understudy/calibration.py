@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .artifact import Artifact
+from .artifact import Artifact, short_name
 from .classifier import Classifier
 from .data.storing import read_split
 from .data.task import Labels
@@ -27,7 +27,7 @@ def calibrate(model: Path, data: Path, *, progress: Progress | None = None) -> A
     if artifact.measurements.get("calibration", {}).get("of") == note:
         return artifact
     val = read_split(data / "val.parquet", "val")
-    with progress.track(f"calibrate {model.parent.name}/{model.name}", len(val)) as advance:
+    with progress.track(f"calibrate {short_name(model)}", len(val)) as advance:
         logits = Classifier(artifact).logits(val.texts)
         advance(len(val))
     temperature = fit_temperature(logits, val.labels)

@@ -28,7 +28,7 @@ from .errors import InputError, RecipeError
 from .preparation import prepare
 from .progress import Progress
 from .quantization import GateRefusedError, quantize
-from .reporting import report
+from .reporting import model_card, report
 
 NOTE = "run.json"
 
@@ -69,6 +69,7 @@ def plan(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> It
     for student in twins(recipe):
         yield from _twin_steps(student, recipe, out, progress)
     yield Step("benchmark", lambda: _measure(recipe, out, progress))
+    yield Step("model cards", lambda: _write_cards(out))
     yield Step("report", lambda: report(out / "benchmark", out / "report", progress=progress))
 
 
@@ -166,6 +167,16 @@ def _measure(recipe: Recipe, out: Path, progress: Progress) -> Artifact:
         entries, out / "data", out / "benchmark", recipe.benchmark, teacher=out / "teacher", notes=notes,
         seed=recipe.seed, progress=progress,
     )  # fmt: skip
+
+
+def _write_cards(out: Path) -> None:
+    """A README.md in every measured artifact; not part of its manifest, since nothing loads it."""
+    results = json.loads((out / "benchmark" / RESULTS).read_text(encoding="utf-8"))
+    for model in results["models"]:
+        if model["path"] and model["role"] != "control":
+            card, file = model_card(results, model).encode(), out / model["path"] / "README.md"
+            if not file.exists() or file.read_bytes() != card:
+                write_atomically(file, card)
 
 
 def _trainings(recipe: Recipe, out: Path) -> list[dict[str, Any]]:

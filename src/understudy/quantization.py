@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
 from . import qdq
-from .artifact import Artifact, Draft, Plan, finished, writing
+from .artifact import Artifact, Draft, Plan, finished, short_name, writing
 from .classifier import MODEL_FILE, TOKENIZER_FILE, Classifier, open_session
 from .config import QuantizeConfig
 from .data.storing import read_split
@@ -86,7 +86,7 @@ def quantize(
     assert source.task is not None
     with (
         writing(out, plan, "model") as draft,
-        progress.track(f"{precision} {model.parent.name}", len(LADDER)) as advance,
+        progress.track(f"{precision} {short_name(out)}", len(LADDER)) as advance,
     ):
         draft.task, draft.text = source.task, source.text
         draft.details = source.details | {"variant": precision}
@@ -172,7 +172,7 @@ def _first_accepted(
             return rung, verdict
     assert verdict is not None
     raise GateRefusedError(
-        f"{draft.details['variant']} of {source.path.parent.name} was refused: on validation {verdict.describe()}, "
+        f"{draft.details['variant']} of {short_name(source.path)} was refused: on validation {verdict.describe()}, "
         f"and a loss above {gate.config.max_loss:g} points cannot be excluded; raise quantize.max_loss, or ship fp32"
     )
 

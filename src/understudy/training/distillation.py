@@ -25,6 +25,7 @@ from ..config import (
 )
 from ..data.storing import read_split
 from ..data.task import Split, Task
+from ..errors import ArtifactError
 from ..progress import Progress, Silent
 from ..tokenization import TextEncoder
 from . import networks, vocabulary
@@ -48,8 +49,8 @@ def distill(
 ) -> Artifact:
     """Train a student on the teacher's soft labels, or its no-teacher twin on gold labels with as many steps.
 
-    The twin of a cut starts from the pretrained encoder that the teacher started from, so that no knowledge of the
-    teacher reaches it.
+    Where a student starts from the teacher's weights, its twin starts from those of the pretrained encoder that the
+    teacher started from, so that no knowledge of the teacher reaches it.
     """
     progress = progress or Silent()
     model, soft, source = Artifact.load(teacher, "model"), Artifact.load(labels, "labels"), Artifact.load(data, "data")
@@ -62,6 +63,8 @@ def distill(
     done = finished(out, plan, progress)
     if done is not None:
         return done
+    if soft.inputs != {"teacher": model.digest, "data": source.digest}:
+        raise ArtifactError(f"{labels} was made by another teacher or of other data; run `understudy label` again")
     assert source.task is not None and source.text is not None and model.text is not None
     text = TextConfig(source.text.normalize, config.max_length or model.text.max_length)
     train, val = read_split(data / "train.parquet", "train"), read_split(data / "val.parquet", "val")
@@ -114,9 +117,7 @@ def _student(
     train, transfer = texts
     match config:
         case CutStudent():
-            source = networks.load(teacher)
-            if not use_teacher and teacher.stage == "train" and teacher.config["train"]:
-                source = networks.load_pretrained(str(teacher.config["model"]), task.labels, config.dropout, seed)
+            source = _origin(config, teacher, task, use_teacher, seed)
             module = networks.cut(source, config.layers, config.dropout)
             network = Network(module, source.tokenizer, source.pad_id, "transformer")
             return _trimmed(network, text, transfer, warnings) if config.trim_vocabulary else network
@@ -131,7 +132,14 @@ def _student(
             )  # fmt: skip
             return Network(module, tokenizer, 0, "transformer")
         case TextCNNStudent():
-            return _textcnn(config, teacher, task, train)
+            return _textcnn(config, teacher, task, train, use_teacher, seed)
+
+
+def _origin(config: StudentConfig, teacher: Artifact, task: Task, use_teacher: bool, seed: int) -> Network:
+    """The teacher, or for a twin the pretrained encoder that the teacher started from."""
+    if not use_teacher and teacher.stage == "train" and teacher.config["train"]:
+        return networks.load_pretrained(str(teacher.config["model"]), task.labels, config.dropout, seed)
+    return networks.load(teacher)
 
 
 def _trimmed(network: Network, text: TextConfig, transfer: Split, warnings: list[str]) -> Network:
@@ -147,16 +155,18 @@ def _trimmed(network: Network, text: TextConfig, transfer: Split, warnings: list
     return Network(network.module, tokenizer, pad_id, network.architecture)
 
 
-def _textcnn(config: TextCNNStudent, teacher: Artifact, task: Task, train: Split) -> Network:
+def _textcnn(
+    config: TextCNNStudent, teacher: Artifact, task: Task, train: Split, use_teacher: bool, seed: int
+) -> Network:
     tokenizer = vocabulary.learn_words(train.texts, config.vocabulary, config.min_count)
     module = TextCNN(
         tokenizer.get_vocab_size(), config.width, config.filters, config.kernels, len(task.labels), config.dropout
     )
     if config.teacher_embeddings:
-        source = networks.load(teacher)
+        source = _origin(config, teacher, task, use_teacher, seed)
         assert isinstance(source.module, HubClassifier)
-        model_of_teacher: Any = source.module.model
-        table = model_of_teacher.get_input_embeddings().weight.detach()
+        model: Any = source.module.model
+        table = model.get_input_embeddings().weight.detach()
         start = vocabulary.embeddings_from_teacher(tokenizer, source.tokenizer, table, config.width)
         with torch.no_grad():
             module.embeddings.weight.copy_(start)

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..artifact import Artifact, Plan, finished, writing
+from ..artifact import Artifact, Plan, finished, short_name, writing
 from ..classifier import MODEL_FILE, TOKENIZER_FILE, open_session
 from ..config import ExportConfig
 from ..data.storing import read_split
@@ -40,7 +40,7 @@ def export(
         return done
     assert source.text is not None
     network = networks.load(source)
-    with writing(out, plan, "model") as draft, progress.track(f"export {model.parent.name}", 3) as advance:
+    with writing(out, plan, "model") as draft, progress.track(f"export {short_name(model)}", 3) as advance:
         file = draft.path / MODEL_FILE
         to_onnx(network.module, file)
         advance(1)
@@ -66,11 +66,13 @@ def to_onnx(module: nn.Module, file: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside the exporter, nothing a user could act on
         chatter.setLevel(logging.ERROR)  # it misses torchvision, which texts do not need
-        program = torch.onnx.export(
-            wrapped, example, dynamo=True, verbose=False, input_names=["input_ids", "attention_mask"],
-            output_names=["logits"], dynamic_shapes=({0: batch, 1: length}, {0: batch, 1: length}),
-        )  # fmt: skip
-    chatter.setLevel(level)
+        try:
+            program = torch.onnx.export(
+                wrapped, example, dynamo=True, verbose=False, input_names=["input_ids", "attention_mask"],
+                output_names=["logits"], dynamic_shapes=({0: batch, 1: length}, {0: batch, 1: length}),
+            )  # fmt: skip
+        finally:
+            chatter.setLevel(level)
     assert program is not None
     proto = program.model_proto
     # shapes that the exporter noted for its example; ONNX Runtime's quantiser and checker trip over them

@@ -48,6 +48,7 @@ def train(
         else:
             network, names = networks.load_classifier(config.model)
             order = label_permutation(names, source.task.labels, config.label_map)
+            networks.check_length(network, text.max_length)
             networks.reorder_outputs(network, order, source.task.labels)
             describe(draft, network, text)
         networks.save(network, draft.path)
@@ -67,6 +68,7 @@ def fit_and_describe(
     description: str,
 ) -> Fit:
     """Run the one loop on a network and note in the draft how it went."""
+    networks.check_length(network, text.max_length)
     split, teacher = train
     encoder = TextEncoder(network.tokenizer, text)
     examples = Examples(encoder.encode(split.texts), split.labels, teacher)  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from ..artifact import Artifact, Plan, finished, writing
 from ..config import LabelConfig
 from ..data.storing import read_split
 from ..decision import fit_temperature, log_softmax
+from ..errors import ArtifactError
 from ..progress import Progress, Silent
 from ..tokenization import TextEncoder
 from . import networks
@@ -36,7 +37,12 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
     done = finished(out, plan, progress)
     if done is not None:
         return done
-    assert model.text is not None
+    assert model.text is not None and model.task is not None and source.task is not None
+    if model.task.labels != source.task.labels:
+        raise ArtifactError(
+            f"{teacher} decides between {', '.join(model.task.labels)}, the labels of {data} are "
+            f"{', '.join(source.task.labels)}: train a teacher on this data first"
+        )
     network = networks.load(model)
     device = choose_device(config.device)
     network.module.to(device)
@@ -55,7 +61,7 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
                         continue
                     tokens = encoder.encode(part.texts)
                     logits = infer(network.module, tokens, network.pad_id, device, config.batch_size, advance)
-                    _write_shard(shard, part.ids, logits)
+                    _write_shard(shard, draft.work / shard.name, part.ids, logits)
                     calls += len(part)
         val = next(split for split in splits if split.name == "val")
         logits = read_labels(draft.path, "val", val.ids)
@@ -73,9 +79,9 @@ def read_labels(labels: Path, split: str, ids: object) -> NDArray[np.float32]:
     return np.ascontiguousarray(columns[[row[example] for example in ids]], dtype=np.float32)  # type: ignore[attr-defined]
 
 
-def _write_shard(path: Path, ids: object, logits: NDArray[np.float32]) -> None:
+def _write_shard(path: Path, aside: Path, ids: object, logits: NDArray[np.float32]) -> None:
+    """Write a shard aside, in the directory that keeps an interrupted run's work, and move it to its place."""
     values = pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel(), pa.float32()), logits.shape[1])
-    aside = path.with_name(f".{path.name}.partial")
     pq.write_table(pa.table({"id": pa.array(ids, pa.string()), "logits": values}), aside, compression="zstd")
     aside.replace(path)
 

@@ -96,6 +96,9 @@ def fit(
                 run.seconds = time.perf_counter() - started
                 if checkpoints.due():
                     checkpoints.save(run, model, optimizer, best, device)
+            learning_rate = schedule(
+                (run.epochs_done + 1) * steps - 1
+            )  # not set if the epoch's steps were all restored
             best = _close_epoch(run, model, val, best, config, len(train.tokens), learning_rate, pad_id, device)
             run.seconds = time.perf_counter() - started
             checkpoints.save(run, model, optimizer, best, device)
@@ -242,6 +245,10 @@ def _close_epoch(
 ) -> dict[str, Tensor]:
     """Validate, record the epoch, and return the best weights so far."""
     scores = validate(infer(model, val.tokens, pad_id, device), val.labels)
+    if not math.isfinite(scores["nll"]):
+        raise WorkError(
+            f"the validation loss became {scores['nll']}; lower learning_rate (now {config.learning_rate:g})"
+        )
     record = {"epoch": float(run.epochs_done + 1), **{name: total / rows for name, total in run.sums.items()}}
     run.history.append(
         record | {f"val_{name}": value for name, value in scores.items()} | {"learning_rate": learning_rate}

@@ -30,8 +30,9 @@ def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None =
     """Mean cross-entropy over the labelled rows, each weighted by its class; 0 where there is none."""
     labeled = labels != UNLABELED
     if not bool(labeled.any()):
-        return logits.sum() * 0.0
-    return F.cross_entropy(logits[labeled].float(), labels[labeled], weight=class_weights)
+        return logits.float().sum() * 0.0
+    weight = None if class_weights is None else class_weights.to(logits.device)
+    return F.cross_entropy(logits[labeled].float(), labels[labeled], weight=weight)
 
 
 def soft_cross_entropy(student: Tensor, teacher: Tensor, temperature: float, calibration: float = 1.0) -> Tensor:

@@ -59,6 +59,15 @@ class Network:
         """Number of parameters."""
         return sum(parameter.numel() for parameter in self.module.parameters())
 
+    @property
+    def longest(self) -> int | None:
+        """Tokens that there are position embeddings for; None where positions are not a table."""
+        for name, layer in self.module.named_modules():
+            if name.endswith("position_embeddings") and isinstance(layer, nn.Embedding):
+                # RoBERTa and its like count positions from the one after the padding's
+                return layer.num_embeddings - (0 if layer.padding_idx is None else layer.padding_idx + 1)
+        return None
+
 
 class HubClassifier(nn.Module):
     """A transformers classifier as a function of ids and mask."""
@@ -124,9 +133,15 @@ def load_classifier(name: str) -> tuple[Network, list[str]]:
     source = _resolve(name)
     try:
         with quiet():
-            model = AutoModelForSequenceClassification.from_pretrained(source, dtype=torch.float32)
+            model, report = AutoModelForSequenceClassification.from_pretrained(
+                source, dtype=torch.float32, output_loading_info=True
+            )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(f"model {name!r} cannot be loaded: {_first_line(error)}") from None
+    if report["missing_keys"]:
+        raise InputError(
+            f"model {name!r} is not a ready classifier: it has no weights for {min(report['missing_keys'])}; fine-tune it"
+        )
     names = model.config.id2label
     return _network(model, source, name), [names[index] for index in range(len(names))]
 
@@ -210,6 +225,12 @@ def set_dropout(config: PreTrainedConfig, dropout: float) -> None:
             setattr(config, name, dropout)
 
 
+def check_length(network: Network, max_length: int) -> None:
+    """Refuse texts that are longer than the model's positions."""
+    if network.longest is not None and max_length > network.longest:
+        raise InputError(f"max_length {max_length} is more than the {network.longest} positions of the model; lower it")
+
+
 def freeze_encoder(module: nn.Module) -> None:
     """Leave only the classification head trainable."""
     if isinstance(module, HubClassifier):
@@ -226,11 +247,8 @@ def save(network: Network, directory: Path) -> None:
         with quiet():
             network.module.model.save_pretrained(directory)
         pad_token = network.tokenizer.id_to_token(network.pad_id)
-        settings = {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "pad_token": pad_token,
-            "model_max_length": int(network.module.model.config.max_position_embeddings),
-        }
+        settings = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": pad_token}
+        settings |= {"model_max_length": network.longest} if network.longest else {}
         (directory / "tokenizer_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
     elif isinstance(network.module, TextCNN):
         config = {"architecture": "textcnn", **network.module.config()}
@@ -259,10 +277,15 @@ def load(artifact: Artifact) -> Network:
 
 
 def _network(model: PreTrainedModel, source: str, name: str) -> Network:
-    tokenizer = AutoTokenizer.from_pretrained(source)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise InputError(f"the tokenizer of {name!r} cannot be loaded: {_first_line(error)}") from None
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise InputError(f"the tokenizer of {name!r} has no tokenizer.json form; convert it to a fast tokenizer first")
+    if len(tokenizer.get_vocab()) <= len(tokenizer.added_tokens_decoder):  # what transformers makes of missing files
+        raise InputError(f"model {name!r} has no tokenizer; put its tokenizer.json beside the weights")
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     return Network(HubClassifier(model), Tokenizer.from_str(backend.to_str()), int(pad_id), "transformer")
 
@@ -287,7 +310,7 @@ def _resolve(name: str) -> str:
 def _layers_prefix(model: nn.Module, total: int) -> str:
     for name, layer in model.named_modules():
         if isinstance(layer, nn.ModuleList) and len(layer) == total:
-            return name
+            return str(name)
     raise RecipeError(f"{type(model).__name__} has no list of {total} layers to cut; use a student of another kind")
 
 

@@ -22,8 +22,9 @@ def trim(tokenizer: Tokenizer, used: Iterable[Tokens]) -> tuple[Tokenizer, list[
     """A tokenizer without the tokens that `used` never contains, and the kept old ids in their new order.
 
     Used texts keep their tokens: WordPiece takes the longest match and Unigram the best path, and dropping a token
-    that was not chosen changes neither. Special tokens and single ASCII characters stay, so that unseen words still have
-    pieces; of the thousands of other characters only those that were seen. None when the tokenizer is of another kind (BPE builds tokens by merges).
+    that was not chosen changes neither. Special tokens and single ASCII characters stay, so that unseen words still
+    have pieces; of the thousands of other characters only those that were seen. None when the tokenizer is of another
+    kind (BPE builds tokens by merges).
     """
     spec = json.loads(tokenizer.to_str())
     if spec["model"]["type"] not in _TRIMMABLE:
@@ -34,15 +35,17 @@ def trim(tokenizer: Tokenizer, used: Iterable[Tokens]) -> tuple[Tokenizer, list[
     prefix = spec["model"].get("continuing_subword_prefix") or "▁"
     kept = [
         index
-        for index, piece in enumerate(pieces)
+        for index, piece in sorted(pieces.items())
         if index in seen or _is_character(piece.removeprefix(prefix)) or piece == spec["model"].get("unk_token")
     ]
+    inside = len(kept)
+    kept += sorted(special - pieces.keys())  # added after the vocabulary, as DeBERTa's [MASK] is
     position = {old: new for new, old in enumerate(kept)}
     if spec["model"]["type"] == "Unigram":
-        spec["model"]["vocab"] = [spec["model"]["vocab"][old] for old in kept]
+        spec["model"]["vocab"] = [spec["model"]["vocab"][old] for old in kept[:inside]]
         spec["model"]["unk_id"] = position.get(spec["model"].get("unk_id"))
     else:
-        spec["model"]["vocab"] = {pieces[old]: new for old, new in position.items()}
+        spec["model"]["vocab"] = {pieces[old]: new for new, old in enumerate(kept[:inside])}
     for token in spec["added_tokens"]:
         token["id"] = position[int(token["id"])]
     _renumber(spec.get("post_processor"), position)
@@ -93,9 +96,9 @@ def embeddings_from_teacher(words: Tokenizer, teacher: Tokenizer, table: Tensor,
     if width < table.shape[1]:
         _, _, directions = torch.linalg.svd(start[2:], full_matrices=False)
         start = start @ directions[:width].T
-    elif width > table.shape[1]:
-        start = torch.nn.functional.pad(start, (0, width - table.shape[1]))
-    return start * (0.1 / start[2:].std())
+    start = torch.nn.functional.pad(start, (0, width - start.shape[1]))  # fewer words or teacher dimensions than width
+    spread = start[2:].std()
+    return start * (0.1 / spread) if spread > 0 else start
 
 
 def _words(tokenizer: Tokenizer, text: str) -> Sequence[tuple[str, tuple[int, int]]]:
@@ -108,13 +111,13 @@ def _is_character(piece: str) -> bool:
     return len(piece) <= 1 and piece.isascii()
 
 
-def _pieces(model: dict[str, object]) -> list[str]:
-    """The tokens by id."""
+def _pieces(model: dict[str, object]) -> dict[int, str]:
+    """The tokens by id; a vocabulary may leave ids out."""
     vocabulary = model["vocab"]
     if isinstance(vocabulary, list):
-        return [piece for piece, _ in vocabulary]
+        return {index: piece for index, (piece, _) in enumerate(vocabulary)}
     assert isinstance(vocabulary, dict)
-    return sorted(vocabulary, key=vocabulary.__getitem__)
+    return {index: piece for piece, index in vocabulary.items()}
 
 
 def _renumber(node: object, position: dict[int, int]) -> None:

@@ -1,0 +1,60 @@
+"""benchmark A B --data FILE."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import tiny
+from understudy.cli import understudy
+from understudy.comparison import compare_on_file
+from understudy.config import BenchmarkConfig
+from understudy.errors import InputError
+
+QUICK = BenchmarkConfig(speed_texts=8, repeats=1, bootstrap=100)
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.write_csv(tmp_path_factory.mktemp("file") / "new.csv", tiny.rows(60, seed=4))
+
+
+def test_artifacts_and_a_torch_classifier_side_by_side(finished_run: Path, labelled: Path) -> None:
+    models = [
+        str(finished_run / "students/cnn/int8"),
+        str(finished_run / "teacher-fp32"),
+        str(finished_run / "teacher"),
+    ]
+    results = compare_on_file(models, labelled, QUICK)
+    assert results["n"] == 60
+    assert results["models"][0]["name"] == "cnn/int8"
+    accuracy = [model["metrics"]["file"]["accuracy"]["value"] for model in results["models"]]
+    assert accuracy[1] == accuracy[2]  # the same teacher, in ONNX and in torch
+    assert len(results["comparisons"]) == 3
+    same = results["comparisons"][2]
+    assert same["difference"]["value"] == 0
+    assert same["mcnemar"]["p"] == 1
+
+
+def test_the_command_prints_a_verdict_for_each_pair(finished_run: Path, labelled: Path) -> None:
+    models = [str(finished_run / "students/cnn/int8"), str(finished_run / "students/fresh/int8")]
+    flags = ["--speed-texts", "8", "--repeats", "1", "--bootstrap", "100"]
+    shown = CliRunner().invoke(understudy, ["benchmark", *models, "--data", str(labelled), *flags])
+    assert shown.exit_code == 0, shown.output
+    assert "cnn/int8 - fresh/int8: " in shown.stdout
+    assert "McNemar p = " in shown.stdout
+    as_json = CliRunner().invoke(understudy, ["benchmark", *models, "--data", str(labelled), *flags, "--json"])
+    assert json.loads(as_json.stdout)["task"] == "tiny"
+
+
+def test_what_cannot_be_compared_is_refused(finished_run: Path, labelled: Path, tmp_path: Path) -> None:
+    student = str(finished_run / "students/cnn/int8")
+    with pytest.raises(InputError, match=r"^benchmark was given the same model twice$"):
+        compare_on_file([student, student], labelled, QUICK)
+    with pytest.raises(
+        InputError, match=r"^benchmark needs at least one understudy artifact, which says what the labels"
+    ):
+        compare_on_file(["some/hub-model"], labelled, QUICK)

@@ -1,0 +1,131 @@
+"""The whole run: what it leaves behind, what it does again, and that killing it changes nothing."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from understudy.artifact import Artifact
+from understudy.config import load_recipe
+from understudy.errors import RecipeError
+from understudy.pipeline import run
+from understudy.progress import Silent
+
+KILLS = 12
+
+
+class Listener(Silent):
+    """Keeps what a run says."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+def test_exact_files(finished_run: Path) -> None:
+    onnx = {"artifact.json", "model.onnx", "tokenizer.json"}
+    torch = {"artifact.json", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    expected = {
+        ".": {"run.json"},
+        "data": {"artifact.json", "train.parquet", "val.parquet", "test.parquet"},
+        "teacher": torch | {"README.md"},
+        "teacher-fp32": onnx | {"README.md"},
+        "students/half/torch": torch,
+        "students/cnn/torch": torch - {"tokenizer_config.json"},
+        **{f"students/{name}/{v}": onnx | {"README.md"} for name in ("half", "cnn") for v in ("fp32", "fp16", "int8")},
+        "controls/half-no-teacher/fp32": onnx,
+        "report": {
+            "artifact.json", "report.html", "report.md", "results.json", "accuracy.png", "tradeoff.png", "training.png",
+            "confusion.png", "reliability.png", "labels.png",
+        },
+    }  # fmt: skip
+    for directory, names in expected.items():
+        found = {path.name for path in (finished_run / directory).iterdir() if path.is_file() and path.name != ".lock"}
+        assert found == names, directory
+    assert not list(finished_run.rglob(".*.partial"))
+
+
+def test_a_second_run_does_nothing(workshop: Path, finished_run: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished_run.rglob("*") if path.is_file()}
+    begun = time.monotonic()
+    listener = Listener()
+    run(load_recipe(workshop / "recipe.toml"), finished_run, workshop, listener)
+    assert {path: path.stat().st_mtime_ns for path in finished_run.rglob("*") if path.is_file()} == before
+    assert not [note for note in listener.notes if "again" in note]
+    assert time.monotonic() - begun < 20
+
+
+def test_an_edited_recipe_reruns_what_the_edit_affects_and_says_so(
+    workshop: Path, finished_run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished_run, out)
+    recipe = load_recipe(workshop / "recipe.toml")
+    students = [s.model_copy(update={"temperature": 4.0}) if s.name == "cnn" else s for s in recipe.students]
+    listener = Listener()
+    run(recipe.model_copy(update={"students": students}), out, workshop, listener)
+    again = [note for note in listener.notes if "again" in note]
+    assert again[0] == "cnn/torch is made again, because of temperature"
+    assert {note.split(" is made")[0].split("/", 1)[-1] for note in again} >= {"torch", "fp32", "fp16", "int8"}
+    for untouched in ("teacher", "labels", "students/half/int8", "students/fresh/int8"):
+        assert Artifact.load(out / untouched).key == Artifact.load(finished_run / untouched).key
+        assert not any(note.startswith(untouched.removeprefix("students/")) for note in again)
+    assert Artifact.load(out / "students/cnn/int8").digest != Artifact.load(finished_run / "students/cnn/int8").digest
+
+
+def test_a_directory_of_another_task_is_refused(workshop: Path, finished_run: Path) -> None:
+    recipe = load_recipe(workshop / "recipe.toml")
+    other = recipe.model_copy(update={"task": recipe.task.model_copy(update={"labels": ["good", "bad"]})})
+    with pytest.raises(RecipeError, match=r"belongs to the task 'tiny' with labels bad, good; this recipe's task is"):
+        run(other, finished_run, workshop, Silent())
+
+
+def test_killed_again_and_again_it_ends_with_equal_weights(workshop: Path, tmp_path: Path) -> None:
+    """SIGKILL at a dozen random moments, in trainings too, against one run that nobody disturbed."""
+    text = (workshop / "recipe.toml").read_text(encoding="utf-8")
+    text = text.replace("epochs = 5", "epochs = 14").replace('"encoder"', f'"{workshop / "encoder"}"')
+    kept, _, rest = text.partition('[[students]]\nname = "fresh"')
+    kept += '[[students]]\nname = "cnn"' + rest.partition('name = "cnn"')[2]
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('controls = "none"\nvariants = ["fp32", "int8"]\n' + kept, encoding="utf-8")
+    command = [sys.executable, "-m", "understudy", "run", str(recipe), "--data", str(workshop), "--out"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    calm, harried = tmp_path / "calm", tmp_path / "harried"
+    subprocess.run([*command, str(calm)], check=True, capture_output=True, env=environment)
+    moments = random.Random(11)
+    kills, finished = 0, False
+    while not finished and kills < KILLS:
+        process = subprocess.Popen(
+            [*command, str(harried)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+        )
+        try:
+            process.wait(moments.uniform(2.0, 6.0))
+            finished = True
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+    subprocess.run([*command, str(harried)], check=True, capture_output=True, env=environment)
+    assert kills >= 3
+    for home in (
+        "teacher",
+        "labels",
+        "students/half/torch",
+        "students/cnn/torch",
+        "students/half/int8",
+        "students/cnn/int8",
+    ):
+        undisturbed, disturbed = (Artifact.load(out / home, verify=True) for out in (calm, harried))
+        assert disturbed.files == undisturbed.files, home
+        assert disturbed.decision == undisturbed.decision, home
+    assert not [path for path in harried.rglob(".*") if path.name != ".lock"]

@@ -13,21 +13,26 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import ModelProto, numpy_helper
 
-from . import qdq
 from .artifact import Artifact, Draft, Plan, finished, short_name, writing
 from .classifier import MODEL_FILE, TOKENIZER_FILE, Classifier, open_session
 from .config import QuantizeConfig
 from .data.storing import read_split
 from .data.task import Split
-from .errors import WorkError
+from .errors import MissingExtraError, WorkError
 from .machine import instruction_set
 from .metrics import Estimate, confusion, paired_difference
 from .progress import Progress, Silent
 from .tokenization import TextEncoder
+
+try:
+    import onnx
+    from onnx import ModelProto, numpy_helper
+except ImportError:
+    raise MissingExtraError("Quantizing", "build") from None
+
+from . import qdq
 
 Precision = Literal["int8", "fp16"]
 

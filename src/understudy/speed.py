@@ -165,8 +165,10 @@ def _time_batch(
 
 def _record(speed: Speed, threads: int, batch: int, times: NDArray[np.float64], rates: NDArray[np.float64]) -> None:
     p50, p95, p99 = np.percentile(times, (50, 95, 99))
-    row = {"threads": threads, "batch": batch, "mean": times.mean(), "std": times.std(), "p50": p50, "p95": p95}
-    row |= {"p99": p99, "texts_per_second": float(np.median(rates))}
-    speed.rows.append({name: round(float(value), 4) for name, value in row.items()})
+    measured = {"mean": times.mean(), "std": times.std(), "p50": p50, "p95": p95, "p99": p99}
+    measured["texts_per_second"] = np.median(rates)
+    speed.rows.append(
+        {"threads": threads, "batch": batch, **{name: round(float(value), 4) for name, value in measured.items()}}
+    )
     if threads not in speed.best or np.median(rates) > np.median(speed.best[threads]):
         speed.best[threads] = rates

@@ -140,7 +140,7 @@ def load_classifier(name: str) -> tuple[Network, list[str]]:
         raise InputError(f"model {name!r} cannot be loaded: {_first_line(error)}") from None
     if report["missing_keys"]:
         raise InputError(
-            f"model {name!r} is not a ready classifier: it has no weights for {min(report['missing_keys'])}; fine-tune it"
+            f"model {name!r} is no ready classifier, it has no {min(report['missing_keys'])}: set train = true"
         )
     names = model.config.id2label
     return _network(model, source, name), [names[index] for index in range(len(names))]
@@ -247,8 +247,9 @@ def save(network: Network, directory: Path) -> None:
         with quiet():
             network.module.model.save_pretrained(directory)
         pad_token = network.tokenizer.id_to_token(network.pad_id)
-        settings = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": pad_token}
-        settings |= {"model_max_length": network.longest} if network.longest else {}
+        settings: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": pad_token}
+        if network.longest is not None:
+            settings["model_max_length"] = network.longest
         (directory / "tokenizer_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
     elif isinstance(network.module, TextCNN):
         config = {"architecture": "textcnn", **network.module.config()}

@@ -23,8 +23,8 @@ def trim(tokenizer: Tokenizer, used: Iterable[Tokens]) -> tuple[Tokenizer, list[
 
     Used texts keep their tokens: WordPiece takes the longest match and Unigram the best path, and dropping a token
     that was not chosen changes neither. Special tokens and single ASCII characters stay, so that unseen words still
-    have pieces; of the thousands of other characters only those that were seen. None when the tokenizer is of another
-    kind (BPE builds tokens by merges).
+    have pieces; of the thousands of other characters only those that were seen. None when the tokenizer is of
+    another kind (BPE builds tokens by merges).
     """
     spec = json.loads(tokenizer.to_str())
     if spec["model"]["type"] not in _TRIMMABLE:

@@ -1,0 +1,166 @@
+"""The loss is the formula that the design prints, whatever the batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import log_softmax
+from torch import Tensor
+
+from understudy.data.task import UNLABELED
+from understudy.training.losses import (
+    Batch,
+    balanced_class_weights,
+    cross_entropy,
+    distillation,
+    soft_cross_entropy,
+    supervised,
+)
+
+TEMPERATURES = st.floats(0.3, 20)
+
+
+def logits(seed: int, rows: int = 6, classes: int = 4) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).normal(scale=3, size=(rows, classes)).astype(np.float32))
+
+
+def batch(labels: list[int], teacher: Tensor | None = None) -> Batch:
+    return Batch(torch.zeros(1), torch.zeros(1), torch.tensor(labels), teacher)
+
+
+def soft_by_hand(student: Tensor, teacher: Tensor, temperature: float, calibration: float) -> float:
+    wanted = log_softmax(teacher.numpy().astype(np.float64) / (temperature * calibration), axis=1)
+    given = log_softmax(student.numpy().astype(np.float64) / temperature, axis=1)
+    return float(temperature**2 * (np.exp(wanted) * (wanted - given)).sum(axis=1).mean())
+
+
+def hard_by_hand(student: Tensor, labels: list[int], weights: list[float]) -> float:
+    """Σ w_y · −log p_y / Σ w_y over the labelled rows, times their share of all rows."""
+    logs = log_softmax(student.numpy().astype(np.float64), axis=1)
+    rows = [(weights[label], -logs[row, label]) for row, label in enumerate(labels) if label != UNLABELED]
+    return sum(w * loss for w, loss in rows) / sum(w for w, _ in rows) * len(rows) / len(labels)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(0, 10**6), TEMPERATURES)
+def test_a_student_that_equals_its_teacher_has_no_soft_loss(seed: int, temperature: float) -> None:
+    same = logits(seed)
+    assert float(soft_cross_entropy(same, same, temperature)) == pytest.approx(0, abs=1e-4)
+    assert float(soft_cross_entropy(same + 5, same, temperature)) == pytest.approx(0, abs=1e-3)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(0, 10**6), TEMPERATURES, st.floats(0.3, 4), st.integers(1, 9))
+def test_the_soft_loss_is_the_formula(seed: int, temperature: float, calibration: float, rows: int) -> None:
+    student, teacher = logits(seed, rows), logits(seed + 1, rows)
+    found = float(soft_cross_entropy(student, teacher, temperature, calibration))
+    assert found == pytest.approx(soft_by_hand(student, teacher, temperature, calibration), rel=1e-4, abs=1e-5)
+
+
+def test_the_soft_loss_is_a_mean_over_rows() -> None:
+    student, teacher = logits(1), logits(2)
+    once = float(soft_cross_entropy(student, teacher, 2.0))
+    assert float(soft_cross_entropy(student.repeat(3, 1), teacher.repeat(3, 1), 2.0)) == pytest.approx(once, rel=1e-6)
+
+
+@pytest.mark.parametrize("weights", [None, [0.5, 1.0, 4.0, 2.0]])
+@pytest.mark.parametrize("labels", [[0, 1, 2, 3, 2, 2], [0, UNLABELED, 2, UNLABELED, 3, UNLABELED]])
+@pytest.mark.parametrize("soft_weight", [0.0, 0.3, 1.0])
+def test_the_loss_is_a_weighted_sum_of_its_logged_parts(
+    soft_weight: float, labels: list[int], weights: list[float] | None
+) -> None:
+    student, teacher = logits(3), logits(4)
+    objective = distillation(2.5, soft_weight, 1.4, None if weights is None else torch.tensor(weights))
+    loss, parts = objective(student, batch(labels, teacher))
+    soft = soft_by_hand(student, teacher, 2.5, 1.4)
+    hard = hard_by_hand(student, labels, weights or [1.0] * 4)
+    assert {name: float(part) for name, part in parts.items()} == pytest.approx(
+        {"soft_loss": soft, "hard_loss": hard}, rel=1e-5
+    )
+    assert float(loss) == pytest.approx(soft_weight * soft + (1 - soft_weight) * hard, rel=1e-5)
+
+
+def test_soft_weight_0_is_learning_from_labels_alone() -> None:
+    student, labels = logits(5), [0, 1, 2, 3, 0, 1]
+    expected, parts = supervised()(student, batch(labels))
+    assert float(distillation(3.0, 0.0)(student, batch(labels, logits(6)))[0]) == float(expected)
+    assert float(expected) == float(parts["hard_loss"])
+    assert float(expected) == pytest.approx(
+        float(torch.nn.functional.cross_entropy(student, torch.tensor(labels))), rel=1e-6
+    )
+
+
+def test_soft_weight_1_ignores_the_labels() -> None:
+    student, teacher, objective = logits(7), logits(8), distillation(2.0, 1.0)
+    one, other = (objective(student, batch(labels, teacher))[0] for labels in ([0] * 6, [3] * 6))
+    assert float(one) == float(other) == float(soft_cross_entropy(student, teacher, 2.0))
+
+
+def test_a_text_without_a_label_has_only_the_soft_term() -> None:
+    student, teacher = logits(9).requires_grad_(), logits(10)
+    labels = [0, UNLABELED, 2, UNLABELED, 1, 1]
+    loss, _ = distillation(2.0, 0.6)(student, batch(labels, teacher))
+    (found,) = torch.autograd.grad(loss, student)
+    (soft,) = torch.autograd.grad(0.6 * soft_cross_entropy(student, teacher, 2.0), student)
+    unlabelled = [row for row, label in enumerate(labels) if label == UNLABELED]
+    torch.testing.assert_close(found[unlabelled], soft[unlabelled])
+    assert (found[[0, 2, 4, 5]] - soft[[0, 2, 4, 5]]).abs().max() > 0.01
+
+
+def test_an_unlabelled_row_does_not_raise_the_weight_of_a_labelled_one() -> None:
+    student, teacher = logits(11).requires_grad_(), logits(12)
+    gradients = []
+    for labels in ([0, 1, 2, 3, 0, 1], [0, *[UNLABELED] * 5]):
+        _, parts = distillation(2.0, 0.5)(student, batch(labels, teacher))
+        gradients.append(torch.autograd.grad(parts["hard_loss"], student)[0][0])
+    torch.testing.assert_close(*gradients)
+
+
+def test_a_batch_without_labels_still_has_a_gradient() -> None:
+    student = logits(13).requires_grad_()
+    loss, parts = distillation(2.0, 0.5)(student, batch([UNLABELED] * 6, logits(14)))
+    loss.backward()
+    assert float(parts["hard_loss"].detach()) == 0
+    assert student.grad is not None and student.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2, 3, 2, UNLABELED], [UNLABELED] * 6])
+def test_the_loss_of_half_precision_logits_is_float32(labels: list[int]) -> None:
+    half, teacher = logits(15).bfloat16(), logits(16)
+    loss, parts = distillation(2.0, 0.5)(half, batch(labels, teacher.bfloat16()))
+    exact, _ = distillation(2.0, 0.5)(half.float(), batch(labels, teacher.bfloat16().float()))
+    assert {value.dtype for value in (loss, *parts.values(), cross_entropy(half, torch.tensor(labels)))} == {
+        torch.float32
+    }
+    assert float(loss) == float(exact)
+
+
+def test_the_gradient_keeps_its_scale_when_the_temperature_changes() -> None:
+    student, teacher = logits(17, 64).requires_grad_(), logits(18, 64)
+    norms = [
+        float(torch.autograd.grad(soft_cross_entropy(student, teacher, T), student)[0].norm()) for T in (4, 8, 16, 64)
+    ]
+    assert max(norms) < 1.5 * min(norms)  # without T² they would differ by a factor of 256
+
+
+def test_distilling_needs_a_teacher() -> None:
+    with pytest.raises(ValueError, match="^distillation needs teacher logits$"):
+        distillation(2.0, 0.5)(logits(0), batch([0] * 6))
+
+
+@given(st.lists(st.integers(-1, 3), min_size=1, max_size=200))
+def test_balanced_weights_are_inverse_to_the_count_and_capped(labels: list[int]) -> None:
+    known = [label for label in labels if label != UNLABELED]
+    weights = balanced_class_weights(torch.tensor(labels), 4)
+    assert weights.dtype == torch.float32
+    total = sum(max(1, known.count(label)) for label in range(4))
+    expected = [min(10.0, total / (4 * max(1, known.count(label)))) for label in range(4)]
+    assert weights.tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_rare_class_cannot_rule_the_gradient() -> None:
+    weights = balanced_class_weights(torch.tensor([0] * 9999 + [1]), 2)
+    assert weights.tolist() == pytest.approx([10_000 / (2 * 9999), 10.0])

@@ -147,7 +147,7 @@ def test_the_gradient_keeps_its_scale_when_the_temperature_changes() -> None:
 
 
 def test_distilling_needs_a_teacher() -> None:
-    with pytest.raises(ValueError, match="^distillation needs teacher logits$"):
+    with pytest.raises(ValueError, match=r"^distillation needs teacher logits$"):
         distillation(2.0, 0.5)(logits(0), batch([0] * 6))
 
 

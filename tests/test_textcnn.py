@@ -29,16 +29,17 @@ def texts(seed: int, lengths: list[int]) -> list[np.ndarray]:
 
 def reference(module: TextCNN, ids: Tensor) -> Tensor:
     """Kim's network of nn.Conv1d with the same weights, for one text without padding."""
-    words = nn.functional.pad(module.embeddings(ids).T[None], (0, 0))
+    words = module.embeddings(ids).T[None]
     pooled, first = [], 0
     for index, kernel in enumerate(module.kernels):
-        convolution = nn.Conv1d(WIDTH, FILTERS, kernel, padding="same")
+        convolution = nn.Conv1d(WIDTH, FILTERS, kernel)
         for j in range(kernel):
             rows = slice(first + j * FILTERS, first + (j + 1) * FILTERS)
             convolution.weight.data[:, :, j] = module.columns.weight.data[rows]
         convolution.bias.data = module.bias.data[index]  # type: ignore[union-attr]
         first += kernel * FILTERS
-        pooled.append(torch.relu(convolution(words)).amax(dim=-1))
+        padded = nn.functional.pad(words, ((kernel - 1) // 2, kernel // 2))
+        pooled.append(torch.relu(convolution(padded)).amax(dim=-1))
     return module.classifier(torch.cat(pooled, dim=-1))
 
 

@@ -29,6 +29,7 @@ from .progress import Progress
 FORMAT = 1
 MANIFEST = "artifact.json"
 SCRAPS = "work"  # inside a scratch directory: checkpoints and the like, gone when the artifact is complete
+_PLAN = "plan.json"  # likewise: the key of the plan that is being worked
 
 
 @dataclass(frozen=True)
@@ -94,17 +95,19 @@ class Artifact:
                 "it was written by another version of understudy"
             )
         try:
-            task = raw["task"] and Task(**raw["task"] | {"labels": tuple(raw["task"]["labels"])})
-            text = raw["text"] and TextConfig(tuple(raw["text"]["normalize"]), int(raw["text"]["max_length"]))
-            rest = {key: value for key, value in raw.items() if key not in ("format", "task", "text")}
-            return cls(path=path, task=task, text=text, **rest)
-        except (KeyError, TypeError, ValueError):
+            task, text = raw["task"], raw["text"]
+            task = None if task is None else Task(**task | {"labels": tuple(task["labels"])})
+            text = None if text is None else TextConfig(tuple(text["normalize"]), int(text["max_length"]))
+            rest = {key: value for key, value in raw.items() if key not in ("format", "task", "text", "files")}
+            files = {name: {"bytes": int(f["bytes"]), "sha256": f["sha256"]} for name, f in raw["files"].items()}
+            return cls(path=path, task=task, text=text, files=files, **rest)
+        except (AttributeError, KeyError, TypeError, ValueError):
             raise ArtifactError(f"{path / MANIFEST} lacks fields of format {FORMAT}; it was changed by hand") from None
 
     def _check_files(self, verify: bool) -> None:
         for name, entry in self.files.items():
             file = self.path / name
-            if not _inside(name) or file.is_symlink():
+            if Path(name).is_absolute() or file.resolve() != self.path.resolve() / name:
                 raise ArtifactError(f"{self.path}: {name} is not a plain file inside the directory")
             if not file.is_file():
                 raise ArtifactError(f"{self.path} lacks {name}; copy the whole directory again or rerun its stage")
@@ -159,8 +162,8 @@ class Draft:
 def finished(out: Path, plan: Plan, progress: Progress) -> Artifact | None:
     """The artifact at `out` if it is complete and was made by an equal plan; says why if it must be made again."""
     scratch = _scratch(out)
-    if (scratch / MANIFEST).exists() and not out.exists():  # killed between the last write and the rename
-        scratch.rename(out)
+    if (scratch / MANIFEST).exists() and (not out.exists() or _read_manifest(scratch).get("key") == plan.key):
+        _complete(scratch, out)  # killed between the last write and the rename
     if not (out / MANIFEST).exists():
         return None
     try:
@@ -193,15 +196,13 @@ def writing(out: Path, plan: Plan, kind: str) -> Iterator[Draft]:
         if not (scratch / SCRAPS).exists():
             shutil.rmtree(scratch, ignore_errors=True)
         raise
-    shutil.rmtree(scratch / SCRAPS, ignore_errors=True)
-    (scratch / "plan.json").unlink()
     artifact = Artifact(
         path=scratch, kind=kind, stage=plan.stage, key=plan.key, config=dict(plan.config), inputs=dict(plan.inputs),
         seed=plan.seed, task=draft.task, text=draft.text, details=draft.details, decision=draft.decision,
         measurements=draft.measurements, warnings=draft.warnings, versions=versions(), files=_inventory(scratch),
     )  # fmt: skip
     _write_manifest(scratch, artifact)
-    _swap(scratch, out)
+    _complete(scratch, out)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -251,10 +252,15 @@ def _scratch(out: Path) -> Path:
 
 def _open_scratch(scratch: Path, plan: Plan) -> None:
     """Take up the scratch directory of an equal plan, or start an empty one."""
-    note = scratch / "plan.json"
+    note = scratch / _PLAN
     if scratch.exists() and not (note.exists() and note.read_text(encoding="utf-8") == plan.key):
         shutil.rmtree(scratch)
-    scratch.mkdir(parents=True, exist_ok=True)
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        raise ArtifactError(f"{scratch.parent} cannot be written to: {error.strerror}; choose another --out") from None
+    for torn in scratch.rglob(".*.partial"):  # of `write_atomically`, killed
+        torn.unlink()
     write_atomically(note, plan.key.encode())
 
 
@@ -265,7 +271,10 @@ def _refuse_foreign(out: Path) -> None:
         raise ArtifactError(f"{out} holds files that understudy did not write; choose another --out or empty it")
 
 
-def _swap(scratch: Path, out: Path) -> None:
+def _complete(scratch: Path, out: Path) -> None:
+    """Clear the scraps away and rename; only once the manifest is there, so that a kill costs no finished work."""
+    shutil.rmtree(scratch / SCRAPS, ignore_errors=True)
+    (scratch / _PLAN).unlink(missing_ok=True)
     replaced = out.parent / f".{out.name}.replaced"
     shutil.rmtree(replaced, ignore_errors=True)
     if out.exists():
@@ -275,10 +284,12 @@ def _swap(scratch: Path, out: Path) -> None:
 
 
 def _inventory(directory: Path) -> dict[str, dict[str, Any]]:
-    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    """Size and SHA-256 of every file but the scraps."""
+    ours = {path.relative_to(directory): path for path in directory.rglob("*") if path.is_file()}
     return {
-        path.relative_to(directory).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
-        for path in files
+        name.as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
+        for name, path in sorted(ours.items())
+        if name.parts[0] not in (SCRAPS, _PLAN, MANIFEST)
     }
 
 
@@ -289,6 +300,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raw = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ArtifactError(f"{path} has no {MANIFEST}: it is not an understudy artifact") from None
+    except OSError as error:
+        raise ArtifactError(f"{path / MANIFEST} cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, json.JSONDecodeError):
         raise ArtifactError(f"{path / MANIFEST} is not valid JSON; rerun its stage") from None
     if not isinstance(raw, dict):
@@ -300,10 +313,6 @@ def _write_manifest(directory: Path, artifact: Artifact) -> None:
     raw = {"format": FORMAT, **asdict(artifact)}
     del raw["path"]
     write_atomically(directory / MANIFEST, json.dumps(raw, indent=2, ensure_ascii=False).encode())
-
-
-def _inside(name: str) -> bool:
-    return not Path(name).is_absolute() and ".." not in Path(name).parts
 
 
 def _jsonable(value: Any) -> Any:

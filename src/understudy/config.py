@@ -6,7 +6,6 @@ flags from the same fields. Nothing here imports torch.
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -14,6 +13,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .errors import RecipeError
+from .explaining import explain
 
 Normalization = Literal["html", "nfc", "users", "links"]
 Metric = Literal["accuracy", "macro_f1", "macro_recall"]
@@ -24,9 +24,9 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
 class Section(BaseModel):
-    """A frozen section of a recipe; an unknown key is an error."""
+    """A frozen section of a recipe; an unknown key is an error, and so are "3" or true for a number, inf and nan."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class TaskConfig(Section):
@@ -63,12 +63,15 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _sizes(self) -> Self:
-        if self.val_size + self.test_size >= 1:
+        cuts = {name: getattr(self, f"{name}_size") for name in ("val", "test") if not getattr(self, name)}
+        for name in {"val", "test"} - set(cuts):
+            if f"{name}_size" in self.model_fields_set:
+                raise ValueError(f"{name}_size is for a {name} split cut from train, and {name} is given: remove one")
+        for name, size in cuts.items():
+            if not size:
+                raise ValueError(f"without a `{name}` file, {name}_size must be above 0")
+        if sum(cuts.values()) >= 1:
             raise ValueError("val_size + test_size must leave rows to train on")
-        if not self.val and not self.val_size:
-            raise ValueError("without a `val` file, val_size must be above 0")
-        if not self.test and not self.test_size:
-            raise ValueError("without a `test` file, test_size must be above 0")
         if self.hub_config and not self.hub:
             raise ValueError("hub_config needs hub")
         return self
@@ -148,10 +151,16 @@ class CutStudent(_Student):
     """The teacher with fewer layers."""
 
     kind: Literal["cut"] = "cut"
-    layers: Annotated[int, Field(ge=1)] | list[Annotated[int, Field(ge=0)]] = Field(
-        3, description="how many of the lowest layers, or which (from 0)"
-    )
+    layers: int | list[int] = Field(3, description="how many of the lowest layers, or which (from 0)")
     trim_vocabulary: bool = Field(True, description="drop the tokens that the transfer set never uses")
+
+    @field_validator("layers")
+    @classmethod
+    def _some(cls, layers: int | list[int]) -> int | list[int]:
+        numbers = [layers - 1] if isinstance(layers, int) else layers
+        if not numbers or min(numbers) < 0 or len(set(numbers)) != len(numbers):
+            raise ValueError(f"must be how many (at least 1) or a list of distinct layers (from 0), got {layers}")
+        return layers
 
 
 class PretrainedStudent(_Student):
@@ -288,33 +297,4 @@ def parse(section: type[S], raw: dict[str, Any], source: str) -> S:
     try:
         return section.model_validate(raw)
     except ValidationError as error:
-        raise RecipeError(f"{source}: {_explain(section, error)}") from None
-
-
-def _explain(section: type[Section], error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = [part for part in first["loc"] if part not in STUDENT_KINDS]
-    key = ".".join(str(part) for part in where)
-    if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(where[-1]), _keys_beside(section, first["loc"]), n=1)
-        return f"unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else "")
-    if first["type"] == "missing":
-        return f"key '{key}' is missing"
-    message = first["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    if first["type"] == "value_error":
-        return f"{key}: {message}" if key else message
-    return f"{key}: {message}, got {first['input']!r}"
-
-
-def _keys_beside(section: type[Section], location: tuple[int | str, ...]) -> list[str]:
-    """The keys that are known where an unknown one was found."""
-    model: type[BaseModel] = section
-    for part in location[:-1]:
-        if part in STUDENT_KINDS:
-            model = STUDENT_KINDS[str(part)]
-        elif isinstance(part, str) and part in model.model_fields:
-            annotation = model.model_fields[part].annotation
-            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-                model = annotation
-    return list(model.model_fields)
+        raise RecipeError(f"{source}: {explain(section, error, STUDENT_KINDS)}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -133,7 +134,8 @@ def infer(
 
 def choose_device(name: str) -> torch.device:
     """The named device, or for `auto` the best that is there; also gives torch the cores that we may use."""
-    torch.set_num_threads(available_cores())
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    torch.set_num_threads(min(available_cores(), max(1, int(wanted))) if wanted.isdecimal() else available_cores())
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

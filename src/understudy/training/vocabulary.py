@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from ..tokenization import Tokens
 
 _TRIMMABLE = ("WordPiece", "Unigram")
 _SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+_ALPHABET = 200  # all characters of noisy text would crowd out words
 
 
 def trim(tokenizer: Tokenizer, used: Iterable[Tokens]) -> tuple[Tokenizer, list[int]] | None:
@@ -54,15 +55,26 @@ def trim(tokenizer: Tokenizer, used: Iterable[Tokens]) -> tuple[Tokenizer, list[
 
 
 def learn_wordpiece(texts: Iterable[str], size: int) -> Tokenizer:
-    """A lower-casing WordPiece tokenizer learnt on the texts, with [CLS] and [SEP] around a text."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    # an alphabet of all characters would crowd out words on noisy text
+    """A lower-casing WordPiece tokenizer learnt on the texts, with [CLS] and [SEP] around a text; the same each time.
+
+    The library's trainer numbers the inner characters (##a) in an order that differs from call to call, and merges
+    of equal frequency follow that order: the characters are therefore counted and numbered here.
+    """
+    shell = _shell(models.WordPiece(unk_token="[UNK]"))
+    counts = _count_words(shell, texts)
+    characters: Counter[str] = Counter()
+    for word, count in counts.items():
+        for character in word:
+            characters[character] += count
+    alphabet = sorted(characters, key=lambda c: (-characters[c], c))[:_ALPHABET]
+    inner = sorted({f"##{c}" for word in counts for c in word[1:]} & {f"##{c}" for c in alphabet})
     trainer = trainers.WordPieceTrainer(
-        vocab_size=size, special_tokens=_SPECIALS, limit_alphabet=200, show_progress=False, min_frequency=2
-    )
-    tokenizer.train_from_iterator(texts, trainer)
+        vocab_size=size, special_tokens=[*_SPECIALS, *inner], initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet), show_progress=False, min_frequency=2,
+    )  # fmt: skip
+    shell.train_from_iterator((f"{word} " * count for word, count in sorted(counts.items())), trainer)
+    tokenizer = _shell(models.WordPiece(shell.get_vocab(), unk_token="[UNK]"))  # without ##a as special tokens
+    tokenizer.add_special_tokens(_SPECIALS)
     around = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
     tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=around)
     return tokenizer
@@ -70,10 +82,8 @@ def learn_wordpiece(texts: Iterable[str], size: int) -> Tokenizer:
 
 def learn_words(texts: Iterable[str], size: int, min_count: int) -> Tokenizer:
     """A tokenizer of whole lower-case words and punctuation marks, the most frequent ones of the texts."""
-    shell = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1}, unk_token="[UNK]"))
-    shell.normalizer = normalizers.BertNormalizer(lowercase=True)
-    shell.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    counts = Counter(word for text in texts for word, _ in _words(shell, text))
+    shell = _shell(models.WordLevel({"[PAD]": 0, "[UNK]": 1}, unk_token="[UNK]"))
+    counts = _count_words(shell, texts)
     frequent = sorted((word for word, count in counts.items() if count >= min_count), key=lambda w: (-counts[w], w))
     vocabulary = {word: index for index, word in enumerate(["[PAD]", "[UNK]", *frequent[: size - 2]])}
     shell.model = models.WordLevel(vocabulary, unk_token="[UNK]")
@@ -101,10 +111,17 @@ def embeddings_from_teacher(words: Tokenizer, teacher: Tokenizer, table: Tensor,
     return start * (0.1 / spread) if spread > 0 else start
 
 
-def _words(tokenizer: Tokenizer, text: str) -> Sequence[tuple[str, tuple[int, int]]]:
-    normalized = tokenizer.normalizer.normalize_str(text)
-    pieces: Sequence[tuple[str, tuple[int, int]]] = tokenizer.pre_tokenizer.pre_tokenize_str(normalized)
-    return pieces
+def _shell(model: models.Model) -> Tokenizer:
+    """A tokenizer that lower-cases and cuts at spaces and punctuation marks."""
+    shell = Tokenizer(model)
+    shell.normalizer = normalizers.BertNormalizer(lowercase=True)
+    shell.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return shell
+
+
+def _count_words(shell: Tokenizer, texts: Iterable[str]) -> Counter[str]:
+    normalized = (shell.normalizer.normalize_str(text) for text in texts)
+    return Counter(word for text in normalized for word, _ in shell.pre_tokenizer.pre_tokenize_str(text))
 
 
 def _is_character(piece: str) -> bool:

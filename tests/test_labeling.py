@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-import tiny
+from training_kit import Failing, PowerCutError, prepare_few
 from understudy.artifact import Artifact
-from understudy.config import LabelConfig, Recipe, load_recipe
+from understudy.config import LabelConfig
 from understudy.data.storing import read_split
 from understudy.decision import fit_temperature
 from understudy.errors import ArtifactError
-from understudy.preparation import prepare
-from understudy.progress import Silent
 from understudy.tokenization import TextEncoder
 from understudy.training import label, networks
 from understudy.training.labeling import read_labels
@@ -28,47 +24,9 @@ SPLITS = ("train", "val", "unlabeled")
 CONFIG = LabelConfig(batch_size=16, shard_size=32, device="cpu")
 
 
-class PowerCutError(Exception):
-    """The interruption of these tests."""
-
-
-class Failing(Silent):
-    """Raises when as many texts are labelled."""
-
-    def __init__(self, texts: int) -> None:
-        self.left = texts
-
-    @contextmanager
-    def track(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
-        def advance(units: int) -> None:
-            self.left -= units
-            if self.left <= 0:
-                raise PowerCutError
-
-        yield advance
-
-
 @pytest.fixture(scope="module")
-def recipe(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, Path]:
-    """The session's recipe on 100 rows, with 50 texts that have no label."""
-    home = tmp_path_factory.mktemp("few")
-    shutil.copy(workshop / "train.csv", home)
-    texts = [(text, "") for text, _ in tiny.rows(50, seed=77)]
-    tiny.write_csv(home / "more.csv", texts)
-    recipe = load_recipe(workshop / "recipe.toml")
-    return recipe.model_copy(
-        update={"data": recipe.data.model_copy(update={"limit": 100, "unlabeled": ["more.csv"]})}
-    ), home
-
-
-@pytest.fixture(scope="module")
-def data(recipe: tuple[Recipe, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The prepared splits; the file of the test split is there, but unreadable."""
-    out = tmp_path_factory.mktemp("prepared") / "data"
-    prepare(recipe[0].task, recipe[0].data, out, recipe[1], seed=5)
-    test = out / "test.parquet"
-    test.write_bytes(b"?" * test.stat().st_size)
-    return out
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare_few(tmp_path_factory.mktemp("few"))
 
 
 @pytest.fixture(scope="module")

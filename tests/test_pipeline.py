@@ -15,7 +15,7 @@ import pytest
 
 from understudy.artifact import Artifact
 from understudy.config import load_recipe
-from understudy.errors import RecipeError
+from understudy.errors import DataError, RecipeError
 from understudy.pipeline import run
 from understudy.progress import Silent
 
@@ -88,6 +88,36 @@ def test_a_directory_of_another_task_is_refused(workshop: Path, finished_run: Pa
     other = recipe.model_copy(update={"task": recipe.task.model_copy(update={"labels": ["good", "bad"]})})
     with pytest.raises(RecipeError, match=r"belongs to the task 'tiny' with labels bad, good; this recipe's task is"):
         run(other, finished_run, workshop, Silent())
+
+
+def test_a_label_that_was_forgotten_can_be_added_before_anything_is_finished(workshop: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(workshop / "recipe.toml")
+    task = recipe.task.model_copy(update={"labels": ["bad", "fair"]})
+    with pytest.raises(DataError, match=r"'good'"):
+        run(recipe.model_copy(update={"task": task}), tmp_path / "out", workshop, Silent())
+
+    class Stop(Exception):
+        pass
+
+    class Stopping(Silent):
+        def note(self, message: str) -> None:
+            if "teacher" in message:
+                raise Stop
+
+    with pytest.raises(Stop):  # the data is prepared, and nobody refused
+        run(recipe, tmp_path / "out", workshop, Stopping())
+    (tmp_path / "out" / "run.json").write_text("{", encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"run.json is damaged; choose another --out, or delete"):
+        run(recipe, tmp_path / "out", workshop, Silent())
+
+
+def test_a_foreign_directory_is_left_as_it_is(workshop: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(
+        RecipeError, match=r"holds files that understudy did not write; choose another --out or empty it"
+    ):
+        run(load_recipe(workshop / "recipe.toml"), tmp_path, workshop, Silent())
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_killed_again_and_again_it_ends_with_equal_weights(workshop: Path, tmp_path: Path) -> None:

@@ -2,40 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from training_kit import STEPS, equal, network, train
-from understudy.progress import Silent
+from training_kit import STEPS, Failing, PowerCutError, equal, network, train
 from understudy.training import loop
 from understudy.training.losses import distillation
-
-
-class PowerCutError(Exception):
-    """The power cut of these tests."""
-
-
-class Failing(Silent):
-    """Raises at a step; remembers where the training went on from."""
-
-    def __init__(self, steps: int) -> None:
-        self.left, self.resumed = steps, -1
-
-    @contextmanager
-    def track(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
-        def advance(units: int) -> None:
-            if self.resumed < 0:
-                self.resumed = units
-                return
-            self.left -= units
-            if self.left <= 0:
-                raise PowerCutError
-
-        yield advance
 
 
 @pytest.fixture
@@ -94,6 +68,6 @@ def test_an_interruption_while_validating_changes_nothing(tmp_path: Path, monkey
 
 def test_a_finished_training_is_not_trained_again(tmp_path: Path) -> None:
     expected, _ = train(tmp_path)
-    progress = Failing(1)
+    progress = Failing(10**6)
     assert equal(train(tmp_path, network(seed=99), progress=progress)[0], expected)
     assert progress.resumed == 3 * STEPS

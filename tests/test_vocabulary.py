@@ -154,7 +154,7 @@ def test_learnt_wordpieces_stand_between_cls_and_sep() -> None:
 def test_learnt_wordpieces_are_the_same_each_time() -> None:
     random = np.random.default_rng(0)  # 300 rare characters with many ties
     noisy = ["".join(map(chr, random.integers(0x1100, 0x1100 + 300, 6))) for _ in range(60)]
-    once, again = (vocabulary.learn_wordpiece([*USED, *noisy], 400) for _ in range(2))
+    once, again = (vocabulary.learn_wordpiece([*USED, *noisy], 600) for _ in range(2))
     assert once.to_str() == again.to_str()
     assert "film" in once.get_vocab()
 

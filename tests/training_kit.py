@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from understudy.config import OptimizationConfig
+import tiny
+from understudy.config import DataConfig, OptimizationConfig, TaskConfig
+from understudy.preparation import prepare
 from understudy.progress import Silent
 from understudy.training import networks
 from understudy.training.loop import Examples, Fit, fit
@@ -64,3 +68,44 @@ def train(
 
 def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+class PowerCutError(Exception):
+    """The interruption of these tests."""
+
+
+class Failing(Silent):
+    """Raises when as many units are done as it was given; remembers where the work went on from."""
+
+    def __init__(self, units: int) -> None:
+        self.left, self.resumed = units, -1
+
+    @contextmanager
+    def track(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
+        def advance(units: int) -> None:
+            if self.resumed < 0:
+                self.resumed = units
+            else:
+                self.left -= units
+            if self.left <= 0:
+                raise PowerCutError
+
+        yield advance
+
+
+def prepare_few(home: Path) -> Path:
+    """Splits of 100, 40 and 10 texts and 50 without a label; the file of the test split cannot be read.
+
+    Every text of val has the word quokka, every unlabelled one the word wombat.
+    """
+    pairs = tiny.rows(200, seed=6)
+    tiny.write_csv(home / "train.csv", pairs[:100])
+    tiny.write_csv(home / "val.csv", [(f"quokka {text}", label) for text, label in pairs[100:140]])
+    tiny.write_csv(home / "more.csv", [(f"wombat {text}", "") for text, _ in pairs[140:190]])
+    tiny.write_csv(home / "test.csv", pairs[190:])
+    task = TaskConfig(name="tiny", labels=list(tiny.LABELS))
+    files = DataConfig(train="train.csv", val="val.csv", test="test.csv", unlabeled=["more.csv"])
+    prepare(task, files, home / "data", home)
+    test = home / "data" / "test.parquet"
+    test.write_bytes(b"?" * test.stat().st_size)
+    return home / "data"

@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -120,7 +120,9 @@ class Artifact:
     def digest(self) -> str:
         """SHA-256 of what the artifact is: its files, task and text handling, not when or how fast it was made."""
         files = {name: entry["sha256"] for name, entry in self.files.items()}
-        return _sha256_of_json({"files": files, "task": _jsonable(self.task), "text": _jsonable(self.text)})
+        return _sha256_of_json(
+            {"files": files, "task": self.task and asdict(self.task), "text": self.text and asdict(self.text)}
+        )
 
     @property
     def temperature(self) -> float:
@@ -160,10 +162,11 @@ class Draft:
 
 
 def finished(out: Path, plan: Plan, progress: Progress) -> Artifact | None:
-    """The artifact at `out` if it is complete and was made by an equal plan; says why if it must be made again."""
+    """The artifact at `out` if an equal plan made it; says why if it must be made again, refuses what is not ours."""
     scratch = _scratch(out)
     if (scratch / MANIFEST).exists() and (not out.exists() or _read_manifest(scratch).get("key") == plan.key):
         _complete(scratch, out)  # killed between the last write and the rename
+    _refuse_foreign(out, plan)
     if not (out / MANIFEST).exists():
         return None
     try:
@@ -186,7 +189,7 @@ def writing(out: Path, plan: Plan, kind: str) -> Iterator[Draft]:
     After an error the scratch directory stays only if it holds checkpoints to go on from. An older artifact
     at `out` is replaced at the very end; anything else there raises ArtifactError before work begins.
     """
-    _refuse_foreign(out)
+    _refuse_foreign(out, plan)
     scratch = _scratch(out)
     _open_scratch(scratch, plan)
     draft = Draft(scratch)
@@ -264,11 +267,17 @@ def _open_scratch(scratch: Path, plan: Plan) -> None:
     write_atomically(note, plan.key.encode())
 
 
-def _refuse_foreign(out: Path) -> None:
+def _refuse_foreign(out: Path, plan: Plan) -> None:
+    """What may be replaced: nothing, an empty directory, an artifact of the same stage, a damaged one."""
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise ArtifactError(f"{out} exists and is not a directory; choose another --out")
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).exists():
         raise ArtifactError(f"{out} holds files that understudy did not write; choose another --out or empty it")
+    stage = plan.stage
+    with suppress(ArtifactError):
+        stage = _read_manifest(out).get("stage", stage)
+    if stage != plan.stage:
+        raise ArtifactError(f"{out} was written by {stage}, which {plan.stage} must not replace; choose another --out")
 
 
 def _complete(scratch: Path, out: Path) -> None:
@@ -313,10 +322,6 @@ def _write_manifest(directory: Path, artifact: Artifact) -> None:
     raw = {"format": FORMAT, **asdict(artifact)}
     del raw["path"]
     write_atomically(directory / MANIFEST, json.dumps(raw, indent=2, ensure_ascii=False).encode())
-
-
-def _jsonable(value: Any) -> Any:
-    return None if value is None else asdict(value)
 
 
 def _sha256_of_json(value: Any) -> str:

@@ -45,6 +45,7 @@ def compare_on_file(
     `max_length` tokens. All must have the labels of the first artifact, in its order.
     """
     progress = progress or Silent()
+    _check_names(models)
     names = _distinct_names(models)
     artifacts = {model: Artifact.load(Path(model), "model") for model in models if (Path(model) / MANIFEST).exists()}
     task = _common_task(artifacts)
@@ -79,6 +80,13 @@ def compare_on_file(
             compare(first, second, answers, split, task, config.bootstrap, seed) for first, second in pairs
         ],
     }  # fmt: skip
+
+
+def _check_names(models: Sequence[str]) -> None:
+    """A path that is not there is not a hub name, which has one slash at most and no leading dot."""
+    for model in models:
+        if not Path(model).exists() and (model.count("/") > 1 or model.startswith((".", "/", "~"))):
+            raise InputError(f"{model}: no such artifact directory, and not the name of a hub model")
 
 
 def _common_task(artifacts: dict[str, Artifact]) -> Task:

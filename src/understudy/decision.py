@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from understudy.data.task import UNLABELED, Labels
-from understudy.errors import ArtifactError, WorkError
+from .data.task import UNLABELED, Labels
+from .errors import ArtifactError, WorkError
 
 TEMPERATURES = (0.05, 20.0)
 

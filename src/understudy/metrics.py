@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from understudy.data.task import Labels
-from understudy.errors import DataError
+from .data.task import Labels
+from .errors import DataError
 
 BINS = 15
 

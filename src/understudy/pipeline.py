@@ -10,6 +10,7 @@ DIR/
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .artifact import Artifact, write_atomically
+from .artifact import MANIFEST, Artifact, write_atomically
 from .benchmarking import RESULTS, Entry, benchmark
 from .calibration import calibrate
 from .config import Recipe, StudentConfig
@@ -31,6 +32,7 @@ from .quantization import GateRefusedError, quantize
 from .reporting import model_card, report
 
 NOTE = "run.json"
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -192,32 +194,37 @@ def _trainings(recipe: Recipe, out: Path) -> list[dict[str, Any]]:
 
 
 def _claim(out: Path, recipe: Recipe) -> None:
-    """Refuse a directory that belongs to another task or holds something else; mark an empty one as ours."""
+    """Mark a directory as this task's; refuse one in which the data of another task is prepared."""
     note = out / NOTE
     ours = {"task": recipe.task.name, "labels": list(recipe.task.labels)}
-    if note.exists():
-        theirs = json.loads(note.read_text(encoding="utf-8"))
+    if note.exists() and (out / "data" / MANIFEST).exists():
+        try:
+            theirs = json.loads(note.read_text(encoding="utf-8"))
+            task, labels = theirs["task"], ", ".join(theirs["labels"])
+        except (ValueError, KeyError, TypeError):
+            raise RecipeError(f"{note} is damaged; choose another --out, or delete {out}") from None
         if theirs != ours:
             raise RecipeError(
-                f"{out} belongs to the task {theirs['task']!r} with labels {', '.join(theirs['labels'])}; this "
-                f"recipe's task is {ours['task']!r} with {', '.join(recipe.task.labels)}: choose another --out"
+                f"{out} belongs to the task {task!r} with labels {labels}; this recipe's task is {ours['task']!r} with "
+                f"{', '.join(recipe.task.labels)}: choose another --out"
             )
-    elif any(path.name != ".lock" for path in out.iterdir()):
-        raise RecipeError(f"{out} holds files that understudy did not write; choose another --out or empty it")
-    else:
-        write_atomically(note, json.dumps(ours, ensure_ascii=False).encode())
+    content = json.dumps(ours, ensure_ascii=False).encode()
+    if not note.exists() or note.read_bytes() != content:
+        write_atomically(note, content)
 
 
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
     """One run at a time in a directory; the lock goes with the process, however it ends."""
     try:
+        if out.is_dir() and any(out.iterdir()) and not (out / NOTE).exists() and not (out / LOCK).exists():
+            raise RecipeError(f"{out} holds files that understudy did not write; choose another --out or empty it")
         out.mkdir(parents=True, exist_ok=True)
-        handle = os.open(out / ".lock", os.O_CREAT | os.O_RDWR)
-    except (FileExistsError, NotADirectoryError):
-        raise InputError(f"{out} is not a directory; choose another --out") from None
-    except PermissionError:
-        raise InputError(f"{out} cannot be written to; choose another --out") from None
+        handle = os.open(out / LOCK, os.O_CREAT | os.O_RDWR)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(f"{out} cannot be written to: {error.strerror}; choose another --out") from None
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -95,8 +95,8 @@ def quantize(
     ):
         draft.task, draft.text = source.task, source.text
         draft.details = source.details | {"variant": precision}
-        shutil.copyfile(model / TOKENIZER_FILE, draft.path / TOKENIZER_FILE)
         gate = _Gate(Classifier(source), read_split(data / "val.parquet", "val"), config, source.task.metric)
+        shutil.copyfile(model / TOKENIZER_FILE, draft.path / TOKENIZER_FILE)
         rung, verdict = _first_accepted(
             _candidates(source, data, config, precision, seed), source, draft, gate, advance
         )

@@ -17,7 +17,9 @@ from .options import flags, settle
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="labelled file: .csv .tsv .jsonl .parquet")
 @click.option("--text", default="text", show_default=True, help="column of the text")
 @click.option("--label", default="label", show_default=True, help="column of the label")
-@click.option("--max-length", default=512, show_default=True, help="tokens kept of a text by a torch classifier")
+@click.option(
+    "--max-length", type=click.IntRange(4), default=512, show_default=True, help="tokens kept by a torch classifier"
+)
 @click.option("--json", "as_json", is_flag=True, help="print everything as JSON")
 @flags(BenchmarkConfig, skip=("pipeline",))
 def command(

@@ -259,6 +259,10 @@ def save(network: Network, directory: Path) -> None:
 
 def load(artifact: Artifact) -> Network:
     """The network of a torch artifact, in evaluation mode."""
+    if "model.safetensors" not in artifact.files or "architecture" not in artifact.details:
+        raise ArtifactError(
+            f"{artifact.path} holds no trained torch model; give the directory that train or distill wrote"
+        )
     architecture = str(artifact.details["architecture"])
     module: nn.Module
     try:

@@ -1,0 +1,203 @@
+"""distill: students of four kinds from one teacher's soft labels, and twins that the teacher never reaches."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from training_kit import Failing, PowerCutError, prepare_few
+from understudy.artifact import Artifact
+from understudy.config import (
+    CutStudent,
+    LabelConfig,
+    PretrainedStudent,
+    StudentConfig,
+    TextCNNStudent,
+    TransformerStudent,
+)
+from understudy.errors import ArtifactError, InputError
+from understudy.training import distill, label, loop, networks, vocabulary
+from understudy.training.networks import HubClassifier
+
+SHARED: dict[str, Any] = {
+    "name": "s", "epochs": 1, "batch_size": 10, "learning_rate": 5e-3, "device": "cpu", "precision": "fp32",
+}  # fmt: skip
+WEIGHTS = "model.safetensors"
+
+
+class Stage:
+    """A teacher, its soft labels, the data, and a place for students."""
+
+    def __init__(self, teacher: Path, home: Path) -> None:
+        self.teacher, self.home, self.count = teacher, home, 0
+        self.data = prepare_few(home)
+        self.labels = home / "labels"
+        label(teacher, self.data, self.labels, LabelConfig(device="cpu"))
+
+    def distill(self, config: StudentConfig, **changes: Any) -> Artifact:
+        self.count += 1
+        places = {"teacher": self.teacher, "labels": self.labels, "data": self.data}
+        places |= {"out": self.home / f"student{self.count}"} | changes
+        return distill(config=config, **places)
+
+
+@pytest.fixture(scope="module")
+def stage(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    return Stage(finished_run / "teacher", tmp_path_factory.mktemp("stage"))
+
+
+def cut(**changes: Any) -> CutStudent:
+    return CutStudent(**SHARED | {"layers": 1} | changes)
+
+
+def fresh(**changes: Any) -> TransformerStudent:
+    return TransformerStudent(**SHARED | {"layers": 1, "width": 16, "heads": 2, "vocabulary": 100} | changes)
+
+
+def cnn(**changes: Any) -> TextCNNStudent:
+    return TextCNNStudent(**SHARED | {"width": 12, "filters": 4, "min_count": 1} | changes)
+
+
+def weights(artifact: Artifact) -> bytes:
+    return (artifact.path / WEIGHTS).read_bytes()
+
+
+def test_a_student_of_every_kind_is_what_its_config_says(stage: Stage, encoder: Path) -> None:
+    pretrained = PretrainedStudent(**SHARED | {"model": str(encoder)})
+    for config in (cut(), fresh(), cnn(), pretrained):
+        artifact = stage.distill(config)
+        network = networks.load(artifact)
+        assert artifact.details["kind"] == config.kind
+        assert artifact.details["architecture"] == ("textcnn" if config.kind == "textcnn" else "transformer")
+        assert artifact.details["params"] == network.parameters
+        assert (artifact.kind, artifact.stage) == ("model", "distill")
+        assert artifact.text is not None and artifact.text.max_length == 16
+        assert artifact.measurements["steps"] == 15  # 100 labelled and 50 other texts by tens
+        (epoch,) = artifact.measurements["history"]
+        assert epoch["loss"] == pytest.approx(0.8 * epoch["soft_loss"] + 0.2 * epoch["hard_loss"], rel=1e-5)
+        if isinstance(network.module, HubClassifier):
+            model: Any = network.module.model
+            assert model.config.num_hidden_layers == (2 if config.kind == "pretrained" else 1)
+            assert model.config.vocab_size == network.tokenizer.get_vocab_size()
+
+
+def test_the_vocabulary_is_trimmed_where_that_is_asked(stage: Stage, encoder: Path) -> None:
+    sizes = {}
+    for trim in (True, False):
+        for config in (
+            cut(trim_vocabulary=trim),
+            PretrainedStudent(**SHARED, model=str(encoder), trim_vocabulary=trim),
+        ):
+            sizes[config.kind, trim] = networks.load(stage.distill(config)).tokenizer.get_vocab_size()
+    whole = networks.load(Artifact.load(stage.teacher)).tokenizer.get_vocab_size()
+    assert sizes["cut", False] == sizes["pretrained", False] == whole
+    assert max(sizes["cut", True], sizes["pretrained", True]) < whole
+
+
+@pytest.mark.parametrize("make", [cnn, fresh])
+def test_a_vocabulary_is_learnt_from_train_alone(stage: Stage, make: Any) -> None:
+    words = networks.load(stage.distill(make(vocabulary=400))).tokenizer.get_vocab()
+    assert {"film", "hotel"} <= words.keys()
+    assert not [word for word in words if re.search("quok|wom|bat", word)]
+
+
+@pytest.mark.parametrize(
+    "config", [cut(dropout=0.2), cnn(teacher_embeddings=True), fresh()], ids=["cut", "textcnn", "transformer"]
+)
+def test_no_knowledge_of_the_teacher_reaches_a_twin(stage: Stage, tmp_path: Path, config: StudentConfig) -> None:
+    expected = stage.distill(config, use_teacher=False)
+    labels, teacher = shutil.copytree(stage.labels, tmp_path / "l"), shutil.copytree(stage.teacher, tmp_path / "t")
+    for shard in labels.glob("*.parquet"):
+        shard.write_bytes(b"?" * shard.stat().st_size)
+    tensors = load_file(teacher / WEIGHTS)
+    save_file({name: torch.randn_like(tensor) for name, tensor in tensors.items()}, teacher / WEIGHTS, {"format": "pt"})
+    twin = stage.distill(config, use_teacher=False, labels=labels, teacher=teacher)
+    assert weights(twin) == weights(expected)
+    assert weights(stage.distill(config)) != weights(expected)
+    assert (twin.stage, "soft_loss" in twin.measurements["history"][0]) == ("train-without-teacher", False)
+
+
+@pytest.mark.parametrize("epochs", [2, 4])
+def test_a_twin_has_the_same_budget_of_steps(stage: Stage, epochs: int) -> None:
+    student, twin = (stage.distill(cnn(epochs=epochs), use_teacher=use) for use in (True, False))
+    assert student.measurements["steps"] == twin.measurements["steps"] == epochs * 15
+    assert len(twin.measurements["history"]) == 1.5 * epochs
+
+
+def test_max_length_can_be_the_students_own(stage: Stage) -> None:
+    short = stage.distill(cut(max_length=6))
+    assert short.text is not None and short.text.max_length == 6
+    assert weights(short) != weights(stage.distill(cut()))
+    with pytest.raises(InputError) as error:
+        stage.distill(cut(max_length=41))
+    assert str(error.value) == "max_length 41 is more than the 40 positions of the model; lower it"
+
+
+def test_word_embeddings_can_start_from_the_teachers(stage: Stage) -> None:
+    still = {"learning_rate": 1e-12, "weight_decay": 0.0}
+    plain, started = (stage.distill(cnn(teacher_embeddings=on, **still)) for on in (False, True))
+    teacher, student = networks.load(Artifact.load(stage.teacher)), networks.load(started)
+    model: Any = teacher.module.model
+    table = model.get_input_embeddings().weight.detach()
+    start = vocabulary.embeddings_from_teacher(student.tokenizer, teacher.tokenizer, table, 12)
+    found = student.module.get_parameter("embeddings.weight")
+    torch.testing.assert_close(found.detach(), start, atol=1e-6, rtol=0)
+    assert not torch.allclose(networks.load(plain).module.get_parameter("embeddings.weight"), start, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    "change", [{"temperature": 5.0}, {"soft_weight": 0.1}, {"dropout": 0.4}, {"clip": 0.01}, {"weight_decay": 0.5}]
+)
+def test_every_setting_changes_the_weights(stage: Stage, change: dict[str, Any]) -> None:
+    assert weights(stage.distill(cnn(**change))) != weights(stage.distill(cnn()))
+
+
+def test_the_calibration_temperature_softens_the_teacher(stage: Stage, tmp_path: Path) -> None:
+    labels = shutil.copytree(stage.labels, tmp_path / "labels")
+    Artifact.load(labels).rewrite(decision={"temperature": 7.0})
+    assert weights(stage.distill(cnn(), labels=labels)) != weights(stage.distill(cnn()))
+
+
+def test_logits_and_texts_meet_by_id(stage: Stage, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    labels = shutil.copytree(stage.labels, tmp_path / "labels")
+    artifact, shard = Artifact.load(labels), labels / "train-00000.parquet"
+    table = pq.read_table(shard)
+    assert len(table) == 100
+    pq.write_table(table.take(np.random.default_rng(0).permutation(100)), shard)
+    artifact.rewrite(files=artifact.files | {shard.name: {"bytes": shard.stat().st_size, "sha256": ""}})
+    assert weights(stage.distill(cnn(), labels=labels)) == weights(stage.distill(cnn()))
+
+
+@pytest.mark.parametrize("config", [fresh(epochs=2), cnn(epochs=2)], ids=["transformer", "textcnn"])
+def test_a_killed_distillation_goes_on_to_equal_weights(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: StudentConfig
+) -> None:
+    monkeypatch.setattr(loop._Checkpoints, "due", lambda self: True)
+    expected = stage.distill(config)
+    for steps in (9, 12):
+        with pytest.raises(PowerCutError):
+            stage.distill(config, out=tmp_path / "student", progress=Failing(steps))
+        assert not (tmp_path / "student").exists()
+    progress = Failing(10**6)
+    found = stage.distill(config, out=tmp_path / "student", progress=progress)
+    assert progress.resumed == 19
+    assert weights(found) == weights(expected)
+    assert found.measurements["history"] == expected.measurements["history"]
+    assert not (tmp_path / "student" / "work").exists()
+
+
+def test_labels_of_another_teacher_are_refused(stage: Stage, finished_run: Path) -> None:
+    with pytest.raises(ArtifactError) as error:
+        stage.distill(cnn(), labels=finished_run / "labels")
+    assert str(error.value) == (
+        f"{finished_run / 'labels'} was made by another teacher or of other data; run `understudy label` again"
+    )

@@ -1,0 +1,118 @@
+"""train: a fine-tuned teacher, or a ready classifier taken as it is, in the task's order of labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from training_kit import prepare_few
+from understudy.artifact import Artifact, TextConfig
+from understudy.config import TeacherConfig
+from understudy.data.task import Split
+from understudy.errors import ArtifactError, InputError
+from understudy.tokenization import TextEncoder
+from understudy.training import networks, train
+from understudy.training.finetuning import class_weights
+from understudy.training.loop import infer
+
+TEXTS = ["a film so lovely", "the dreadful hotel", "this book is not poor", "it"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare_few(tmp_path_factory.mktemp("few"))
+
+
+@pytest.fixture(scope="module")
+def foreign(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The teacher as a hub classifier of another hand: outputs in the other order, other names."""
+    network = networks.load(Artifact.load(finished_run / "teacher"))
+    networks.reorder_outputs(network, [1, 0], ["Good", "neg"])
+    home = tmp_path_factory.mktemp("foreign")
+    networks.save(network, home)
+    return home
+
+
+def tune(data: Path, out: Path, encoder: Path, **changes: Any) -> Artifact:
+    settings: dict[str, Any] = {
+        "model": str(encoder), "max_length": 16, "epochs": 1, "learning_rate": 5e-3, "device": "cpu",
+        "precision": "fp32",
+    }  # fmt: skip
+    return train(data, out, TeacherConfig(**settings | changes))
+
+
+def logits(artifact: Artifact) -> np.ndarray:
+    network = networks.load(artifact)
+    tokens = TextEncoder(network.tokenizer, TextConfig((), 16)).encode(TEXTS)
+    return infer(network.module, tokens, network.pad_id, torch.device("cpu"))
+
+
+def test_a_ready_classifier_answers_in_the_tasks_order(
+    data: Path, foreign: Path, finished_run: Path, tmp_path: Path
+) -> None:
+    config = TeacherConfig(model=str(foreign), train=False, label_map={"neg": "bad"}, max_length=16)
+    artifact = train(data, tmp_path / "teacher", config)
+    np.testing.assert_array_equal(logits(artifact), logits(Artifact.load(finished_run / "teacher")))
+    model: Any = networks.load(artifact).module.model
+    assert model.config.id2label == {0: "bad", 1: "good"}
+    assert artifact.task is not None and artifact.task.labels == ("bad", "good")
+    assert "history" not in artifact.measurements
+
+
+def test_a_ready_classifier_with_other_labels_is_refused(data: Path, foreign: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError) as error:
+        train(data, tmp_path / "teacher", TeacherConfig(model=str(foreign), train=False, max_length=16))
+    assert str(error.value) == (
+        "the classifier's labels do not fit the task's: missing: 'bad'; extra: 'neg'; got 'Good', 'neg', expected "
+        "'bad', 'good'; set label_map to give each of the classifier's labels one of the task's"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_max_length_is_checked_before_any_work(
+    data: Path, foreign: Path, encoder: Path, tmp_path: Path, ready: bool
+) -> None:
+    with pytest.raises(InputError) as error:
+        if ready:
+            config = TeacherConfig(model=str(foreign), train=False, label_map={"neg": "bad"}, max_length=64)
+            train(data, tmp_path / "teacher", config)
+        else:
+            tune(data, tmp_path / "teacher", encoder, max_length=64)
+    assert str(error.value) == "max_length 64 is more than the 40 positions of the model; lower it"
+
+
+def test_two_trainings_agree_and_another_seed_does_not(data: Path, encoder: Path, tmp_path: Path) -> None:
+    one, other = (tune(data, tmp_path / name, encoder) for name in ("one", "other"))
+    assert one.digest == other.digest
+    config = TeacherConfig(**one.config)
+    assert train(data, tmp_path / "third", config, seed=14).digest != one.digest
+
+
+def test_a_frozen_encoder_is_the_pretrained_one(data: Path, encoder: Path, tmp_path: Path) -> None:
+    tune(data, tmp_path / "teacher", encoder, freeze_encoder=True)
+    before, after = load_file(encoder / "model.safetensors"), load_file(tmp_path / "teacher" / "model.safetensors")
+    assert all(torch.equal(after[f"bert.{name}"], tensor) for name, tensor in before.items() if "pooler" not in name)
+    fresh = networks.load_pretrained(str(encoder), ["bad", "good"], 0.1, 13).module.state_dict()
+    assert not torch.equal(after["classifier.weight"], fresh["model.classifier.weight"])
+
+
+def test_a_finished_teacher_is_not_trained_again(data: Path, encoder: Path, tmp_path: Path) -> None:
+    first = tune(data, tmp_path / "teacher", encoder)
+    stamp = (tmp_path / "teacher" / "artifact.json").stat().st_mtime_ns
+    tune(data, tmp_path / "teacher", encoder)
+    assert (tmp_path / "teacher" / "artifact.json").stat().st_mtime_ns == stamp
+    assert tune(data, tmp_path / "teacher", encoder, learning_rate=1e-3).digest != first.digest
+
+
+def test_class_weights_are_those_of_the_training_split() -> None:
+    split = Split("train", list("abcd"), list("abcd"), np.array([0, 0, 0, 1]))
+    assert class_weights(TeacherConfig(), split, 2) is None
+    balanced = class_weights(TeacherConfig(class_weights="balanced"), split, 2)
+    assert balanced is not None
+    assert balanced.tolist() == pytest.approx([4 / 6, 2.0])

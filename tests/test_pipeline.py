@@ -96,15 +96,15 @@ def test_a_label_that_was_forgotten_can_be_added_before_anything_is_finished(wor
     with pytest.raises(DataError, match=r"'good'"):
         run(recipe.model_copy(update={"task": task}), tmp_path / "out", workshop, Silent())
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     class Stopping(Silent):
         def note(self, message: str) -> None:
             if "teacher" in message:
-                raise Stop
+                raise StopError
 
-    with pytest.raises(Stop):  # the data is prepared, and nobody refused
+    with pytest.raises(StopError):  # the data is prepared, and nobody refused
         run(recipe, tmp_path / "out", workshop, Stopping())
     (tmp_path / "out" / "run.json").write_text("{", encoding="utf-8")
     with pytest.raises(RecipeError, match=r"run.json is damaged; choose another --out, or delete"):

@@ -159,7 +159,7 @@ def test_learnt_wordpieces_are_the_same_each_time() -> None:
     assert "film" in once.get_vocab()
 
 
-@pytest.mark.parametrize("width", [3, 8, 13, 60])
+@pytest.mark.parametrize("width", [3, 8, 30, 60])
 @pytest.mark.parametrize("dimensions", [8, 50])
 def test_embeddings_from_a_teacher_have_the_students_width(width: int, dimensions: int) -> None:
     words = vocabulary.learn_words(USED, 22, 1)  # 20 words: fewer than the widest student or teacher has dimensions

@@ -221,6 +221,8 @@ def _locked(out: Path) -> Iterator[None]:
             raise RecipeError(f"{out} holds files that understudy did not write; choose another --out or empty it")
         out.mkdir(parents=True, exist_ok=True)
         handle = os.open(out / LOCK, os.O_CREAT | os.O_RDWR)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(f"{out} is not a directory; choose another --out") from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise

@@ -29,7 +29,7 @@ from ..errors import ArtifactError
 from ..progress import Progress, Silent
 from ..tokenization import TextEncoder
 from . import networks, vocabulary
-from .finetuning import class_weights, fit_and_describe
+from .finetuning import Lesson, class_weights, learn
 from .labeling import read_labels
 from .losses import distillation, supervised
 from .networks import HubClassifier, Network
@@ -84,9 +84,9 @@ def distill(
             objective = supervised(weights)
             rows = len(train) + (len(unlabeled) if unlabeled else 0)
             budget = config.model_copy(update={"epochs": max(1, round(config.epochs * rows / len(train)))})
-        fit_and_describe(
-            draft, network, text, (transfer, targets), val, objective, budget, seed, progress,
-            f"distill {config.name}" if use_teacher else f"train {config.name} without the teacher",
+        learn(
+            draft, network, text, Lesson(transfer, val, objective, targets), budget, seed=seed, progress=progress,
+            description=f"distill {config.name}" if use_teacher else f"train {config.name} without the teacher",
         )  # fmt: skip
         draft.details["kind"] = config.kind
         networks.save(network, draft.path)

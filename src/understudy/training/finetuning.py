@@ -5,9 +5,13 @@ understudy train RECIPE --data runs/x/data --out runs/x/teacher
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..artifact import Artifact, Draft, Plan, TextConfig, finished, writing
 from ..config import OptimizationConfig, TeacherConfig
@@ -17,7 +21,7 @@ from ..decision import label_permutation
 from ..progress import Progress, Silent
 from ..tokenization import TextEncoder
 from . import networks
-from .loop import Examples, Fit, fit
+from .loop import Examples, fit
 from .losses import Objective, balanced_class_weights, supervised
 from .networks import Network
 
@@ -40,11 +44,9 @@ def train(
             network = networks.load_pretrained(config.model, source.task.labels, config.dropout, seed)
             if config.freeze_encoder:
                 networks.freeze_encoder(network.module)
-            train_split, val_split = (read_split(data / f"{name}.parquet", name) for name in ("train", "val"))
-            objective = supervised(class_weights(config, train_split, len(source.task.labels)))
-            fit_and_describe(
-                draft, network, text, (train_split, None), val_split, objective, config, seed, progress, "train teacher"
-            )
+            texts, val = (read_split(data / f"{name}.parquet", name) for name in ("train", "val"))
+            lesson = Lesson(texts, val, supervised(class_weights(config, texts, len(source.task.labels))))
+            learn(draft, network, text, lesson, config, seed=seed, progress=progress, description="train teacher")
         else:
             network, names = networks.load_classifier(config.model)
             order = label_permutation(names, source.task.labels, config.label_map)
@@ -55,26 +57,33 @@ def train(
     return Artifact.load(out)
 
 
-def fit_and_describe(
+@dataclass(frozen=True)
+class Lesson:
+    """What a network is to learn: texts, the teacher's logits on them if it distils, and where it is validated."""
+
+    texts: Split
+    val: Split
+    objective: Objective
+    teacher: NDArray[np.float32] | None = None
+
+
+def learn(
     draft: Draft,
     network: Network,
     text: TextConfig,
-    train: tuple[Split, object],
-    val: Split,
-    objective: Objective,
+    lesson: Lesson,
     config: OptimizationConfig,
+    *,
     seed: int,
     progress: Progress,
     description: str,
-) -> Fit:
-    """Run the one loop on a network and note in the draft how it went."""
-    networks.check_length(network, text.max_length)
-    split, teacher = train
+) -> None:
+    """Run the one loop on a network and note in the draft what came of it."""
     encoder = TextEncoder(network.tokenizer, text)
-    examples = Examples(encoder.encode(split.texts), split.labels, teacher)  # type: ignore[arg-type]
-    checks = Examples(encoder.encode(val.texts), val.labels)
+    examples = Examples(encoder.encode(lesson.texts.texts), lesson.texts.labels, lesson.teacher)
+    checks = Examples(encoder.encode(lesson.val.texts), lesson.val.labels)
     result = fit(
-        network.module, examples, checks, objective, config, seed=seed, pad_id=network.pad_id, work=draft.work,
+        network.module, examples, checks, lesson.objective, config, seed=seed, pad_id=network.pad_id, work=draft.work,
         progress=progress, description=description,
     )  # fmt: skip
     network.module.cpu()
@@ -83,9 +92,8 @@ def fit_and_describe(
         "history": result.history,
         "best_epoch": result.best_epoch,
         "seconds": result.seconds,
-        "steps": sum(1 for _ in result.history) * -(-len(split) // config.batch_size),
+        "steps": len(result.history) * math.ceil(len(lesson.texts) / config.batch_size),
     }
-    return result
 
 
 def describe(draft: Draft, network: Network, text: TextConfig) -> None:

@@ -5,6 +5,7 @@ understudy label runs/x/teacher --data runs/x/data --out runs/x/labels
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from ..artifact import Artifact, Plan, finished, writing
 from ..config import LabelConfig
 from ..data.storing import read_split
+from ..data.task import Split
 from ..decision import fit_temperature, log_softmax
 from ..errors import ArtifactError
 from ..progress import Progress, Silent
@@ -70,13 +72,13 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
     return Artifact.load(out)
 
 
-def read_labels(labels: Path, split: str, ids: object) -> NDArray[np.float32]:
+def read_labels(labels: Path, split: str, ids: Sequence[str]) -> NDArray[np.float32]:
     """Logits (n, labels) of a split's examples in the order of `ids`; raises KeyError for an unknown id."""
     tables = [pq.read_table(shard) for shard in sorted(labels.glob(f"{split}-*.parquet"))]
     table = pa.concat_tables(tables)
     columns = np.stack(table["logits"].combine_chunks().flatten().to_numpy().reshape(len(table), -1))
     row = {example: index for index, example in enumerate(table["id"].to_pylist())}
-    return np.ascontiguousarray(columns[[row[example] for example in ids]], dtype=np.float32)  # type: ignore[attr-defined]
+    return np.ascontiguousarray(columns[[row[example] for example in ids]], dtype=np.float32)
 
 
 def _write_shard(path: Path, aside: Path, ids: object, logits: NDArray[np.float32]) -> None:
@@ -86,10 +88,10 @@ def _write_shard(path: Path, aside: Path, ids: object, logits: NDArray[np.float3
     aside.replace(path)
 
 
-def _confidence(directory: Path, splits: object) -> dict[str, float]:
+def _confidence(directory: Path, splits: Sequence[Split]) -> dict[str, float]:
     """Mean probability of the chosen label per split: on texts that it was trained on, a teacher is too sure."""
     means = {}
-    for split in splits:  # type: ignore[attr-defined]
+    for split in splits:
         if len(split):
             means[split.name] = float(
                 np.exp(log_softmax(read_labels(directory, split.name, split.ids)).max(axis=1)).mean()

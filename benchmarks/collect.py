@@ -17,7 +17,11 @@ def main() -> None:
     shutil.rmtree(out, ignore_errors=True)
     first = json.loads((run / "benchmark" / "results.json").read_text(encoding="utf-8"))["seed"]
     sources = {first: run / "benchmark"}
-    sources |= {int(home.name): home / "benchmark" for home in sorted((run / "seeds").glob("*"))}
+    sources |= {
+        int(home.name): home / "benchmark"
+        for home in sorted((run / "seeds").glob("*"))
+        if (home / "benchmark").exists()
+    }
     for seed, source in sources.items():
         target = out / f"seed-{seed}"
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("artifact.json"))

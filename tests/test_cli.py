@@ -181,7 +181,7 @@ def test_an_interruption_is_one_line(call: Call, home: Path, monkeypatch: pytest
     monkeypatch.setattr("understudy.pipeline.prepare", interrupt)
     code, out, err = call("run", home / "recipe.toml", "--out", home / "out")
     assert (code, out) == (130, "")
-    line = "understudy: interrupted; finished stages are kept, the same command goes on from here"
+    line = "understudy: interrupted; nothing half-written is left, and `run` goes on from here"
     assert err.strip().splitlines()[-1] == line
 
 

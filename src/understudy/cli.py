@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         error.show()
         sys.exit(2)
     except click.exceptions.Abort:
-        _end("interrupted; finished stages are kept, the same command goes on from here", 130)
+        _end("interrupted; nothing half-written is left, and `run` goes on from here", 130)
     except UnderstudyError as error:
         _end(str(error), error.exit_code)
     except OSError as error:

@@ -61,7 +61,7 @@ def startup() -> str:
 
 def _run_table(task: str) -> str:
     runs = {file.parent.name: json.loads(file.read_text(encoding="utf-8")) for file in sorted(_files(task))}
-    main_run = max(runs.values(), key=lambda run: max(len(model["speed"]) for model in run["models"]))
+    main_run = max(runs.values(), key=lambda run: sum(bool(model["speed"]) for model in run["models"]))
     metric = main_run["task_metric"]
     rows = []
     for model in main_run["models"]:
@@ -70,23 +70,13 @@ def _run_table(task: str) -> str:
         seeds = [match for run in runs.values() if (match := _find(run, model))]
         rows.append(_row(model, seeds, metric))
     n = next(model["metrics"]["test"][metric]["n"] for model in main_run["models"] if model["metrics"])
-    header = [
-        "model",
-        "file",
-        "MB",
-        f"{metric} %",
-        "95 % interval",
-        "kept %",
-        "ms/text",
-        "texts/s",
-        "× pipeline",
-        "× ONNX FP32",
-    ]
+    header = ["model", "file", "MB", f"{metric} %", "95 % interval", "kept %", "ms/text", "texts/s"]
+    header += ["× pipeline", "× ONNX FP32"]
     machine = main_run["machine"]
     note = (
-        f"Test split, n = {n}; students: median of {len(runs)} seeds, with the lowest and highest; interval of seed "
-        f"{main_run['seed']}. Speed: one thread, tokenisation included, ms/text is the median of single texts, texts/s "
-        f"that of the best batch size; {machine['cpu']}, {', '.join(machine['instruction_set'])}."
+        f"Test split, n = {n}; students: median of {len(runs)} seeds, with the lowest and highest; intervals and controls: "
+        f"seed {main_run['seed']}. Speed: one thread, tokenisation included; ms/text is the median of single texts, "
+        f"texts/s that of the best batch size; {machine['cpu']}, {', '.join(machine['instruction_set'])}."
     )
     return _markdown(header, rows) + f"\n\n{note}"
 

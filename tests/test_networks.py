@@ -48,7 +48,8 @@ def logits(network: Network, texts: list[str] = TEXTS, batch_size: int = 64) -> 
 
 
 def artifact(path: Path, network: Network) -> Any:
-    return SimpleNamespace(path=path, details={"architecture": network.architecture, "pad_id": network.pad_id})
+    details = {"architecture": network.architecture, "pad_id": network.pad_id}
+    return SimpleNamespace(path=path, files={"model.safetensors": {}}, details=details)
 
 
 def message(error: type[UnderstudyError], call: Any, *arguments: Any) -> str:

@@ -79,6 +79,7 @@ def learn(
     description: str,
 ) -> None:
     """Run the one loop on a network and note in the draft what came of it."""
+    networks.check_length(network, text.max_length)
     encoder = TextEncoder(network.tokenizer, text)
     examples = Examples(encoder.encode(lesson.texts.texts), lesson.texts.labels, lesson.teacher)
     checks = Examples(encoder.encode(lesson.val.texts), lesson.val.labels)

@@ -74,8 +74,8 @@ def _run_table(task: str) -> str:
     header += ["× pipeline", "× ONNX FP32"]
     machine = main_run["machine"]
     note = (
-        f"Test split, n = {n}; students: median of {len(runs)} seeds, with the lowest and highest; intervals and controls: "
-        f"seed {main_run['seed']}. Speed: one thread, tokenisation included; ms/text is the median of single texts, "
+        f"Test split, n = {n}; students: median of {len(runs)} seeds, with the lowest and highest; intervals and "
+        f"controls: seed {main_run['seed']}. Speed: one thread, tokenisation included; ms/text is the median of single texts, "
         f"texts/s that of the best batch size; {machine['cpu']}, {', '.join(machine['instruction_set'])}."
     )
     return _markdown(header, rows) + f"\n\n{note}"

@@ -2,7 +2,7 @@
 
     python tests/wheel/check.py
 
-Checks: under 225 MB installed, no torch and no transformers, the tests of the runtime pass (`runtime_test.py`), a
+Checks: under 225 MB installed, no torch and no transformers, the tests of the runtime pass (`runtime_checks.py`), a
 missing extra names its pip command. The artifact that is predicted with is made by the development environment.
 """
 
@@ -36,7 +36,7 @@ def main() -> None:
         if size > LIMIT_MB:
             sys.exit(f"the base install takes {size:.0f} MB, more than {LIMIT_MB}")
         _run([python, "-m", "pip", "install", "--quiet", "--constraint", constraints, "pytest", "pytest-timeout"])
-        shutil.copy(ROOT / "tests" / "wheel" / "runtime_test.py", home / "test_runtime.py")
+        shutil.copy(ROOT / "tests" / "wheel" / "runtime_checks.py", home / "test_runtime.py")
         _run([python, "-m", "pytest", "-q", "-p", "no:cacheprovider", home / "test_runtime.py"], cwd=home)
 
 

@@ -33,7 +33,7 @@ from understudy.training.labeling import read_labels
 from understudy.training.loop import Examples, _epoch_batches, _optimizer, _step, choose_device, collate, pad
 from understudy.training.losses import Batch, distillation
 
-STEPS, ROUNDS = 12, 7
+STEPS, ROUNDS = 6, 5
 CPU = torch.device("cpu")
 
 

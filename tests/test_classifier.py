@@ -105,4 +105,4 @@ def test_a_megabyte_of_text_is_cut_before_it_is_tokenized(finished_run: Path) ->
     classifier.predict(["warm"])
     begun = time.perf_counter()
     classifier.predict(["lovely film " * 100_000])
-    assert time.perf_counter() - begun < 0.2
+    assert time.perf_counter() - begun < 0.5

@@ -74,10 +74,10 @@ def _run_table(task: str) -> str:
     header += ["× pipeline", "× ONNX FP32"]
     machine = main_run["machine"]
     cpu = f"{machine['cpu']}, {', '.join(machine['instruction_set'])}"
+    several = f"students: median of {len(runs)} seeds, with the lowest and highest; intervals and controls: "
     note = (
-        f"Test split, n = {n}; students: median of {len(runs)} seeds, with the lowest and highest; intervals and "
-        f"controls are those of seed {main_run['seed']}. Speed: one thread, tokenisation included; ms/text is the "
-        f"median of single texts, texts/s that of the best batch size; {cpu}."
+        f"Test split, n = {n}; {several if len(runs) > 1 else ''}seed {main_run['seed']}. Speed: one thread, tokenisation "
+        f"included; ms/text is the median of single texts, texts/s that of the best batch size; {cpu}."
     )
     return _markdown(header, rows) + f"\n\n{note}"
 

@@ -30,10 +30,10 @@ from understudy.machine import describe, versions
 from understudy.tokenization import TextEncoder
 from understudy.training import networks
 from understudy.training.labeling import read_labels
-from understudy.training.loop import Examples, _epoch_batches, _optimizer, _step, choose_device, collate, pad
+from understudy.training.loop import Examples, choose_device, collate, epoch_batches, make_optimizer, pad, train_step
 from understudy.training.losses import Batch, distillation
 
-STEPS, ROUNDS = 6, 5
+STEPS, ROUNDS = 10, 9
 CPU = torch.device("cpu")
 
 
@@ -78,7 +78,7 @@ def _loop(run: Path, *, size: int, length: int | None, precision: str, batches_p
     student, teacher = networks.load(_student(run)), networks.load(Artifact.load(run / "teacher"))
     examples, teacher_tokens = _examples(run)
     config = CutStudent(precision=precision, batch_size=size)
-    optimizer, _ = _optimizer(student.module, config, 10**6)
+    optimizer, _ = make_optimizer(student.module, config, 10**6)
     objective = distillation(2.0, 0.8)
     random = np.random.default_rng(0)
     student.module.train()
@@ -90,7 +90,7 @@ def _loop(run: Path, *, size: int, length: int | None, precision: str, batches_p
             with torch.no_grad():
                 logits = teacher.module(asked, asked_mask)
             batch = Batch(ids, mask, torch.from_numpy(examples.labels[rows]), logits)
-            _step(student.module, batch, objective, optimizer, 1e-5, config, CPU)
+            train_step(student.module, batch, objective, optimizer, 1e-5, config, CPU)
         yield
 
 
@@ -98,13 +98,15 @@ def _ours(run: Path, precision: str = "auto") -> Iterator[None]:
     student = networks.load(_student(run))
     examples, _ = _examples(run)
     config = CutStudent(precision=precision)
-    optimizer, _ = _optimizer(student.module, config, 10**6)
+    optimizer, _ = make_optimizer(student.module, config, 10**6)
     objective = distillation(2.0, 0.8)
     student.module.train()
     epoch = 0
     while True:
-        for rows in _epoch_batches(examples.tokens, config.batch_size, 0, epoch):
-            _step(student.module, collate(examples, rows, student.pad_id, CPU), objective, optimizer, 1e-5, config, CPU)
+        for rows in epoch_batches(examples.tokens, config.batch_size, 0, epoch):
+            train_step(
+                student.module, collate(examples, rows, student.pad_id, CPU), objective, optimizer, 1e-5, config, CPU
+            )
             yield
         epoch += 1
 

@@ -2,24 +2,68 @@
 
     python benchmarks/verify_results.py          (also `make verify-results`)
 
-Exits 1 and says which figure differs.
+That is each value, interval and n of the models and of their comparisons: bootstraps are seeded, so that they come out
+the same. Exits 1 and says which figure differs.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tables
+from numpy.typing import NDArray
 
 from understudy.decision import softmax
-from understudy.metrics import METRICS, brier, confusion, ece, nll
+from understudy.metrics import (
+    accuracy,
+    agreement,
+    confusion,
+    evaluate,
+    mcnemar,
+    paired_difference,
+    per_class,
+    retention,
+)
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent.parent / "README.md"
+Figures = dict[str, Any]  # by path, as in metrics.test.accuracy.ci95.0
 _TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Run:
+    """A result file, and the labels and logits that its figures must follow from."""
+
+    results: dict[str, Any]
+    labels: NDArray[np.int64]
+    logits: dict[str, NDArray[np.float32]]  # by name-variant, as the files are called
+
+    @property
+    def models(self) -> list[dict[str, Any]]:
+        """The rows whose quality was measured; the pipeline's was not."""
+        return [row for row in self.results["models"] if row["metrics"]]
+
+    @property
+    def teacher(self) -> dict[str, Any] | None:
+        """The row that others are held against."""
+        return next((row for row in self.models if row["role"] == "teacher"), None)
+
+    @property
+    def resampling(self) -> tuple[int, int]:
+        """Number of resamples and seed of every bootstrap."""
+        return self.results["recipe"]["benchmark"]["bootstrap"], self.results["seed"]
+
+    def predictions(self, model: str) -> NDArray[np.int64]:
+        """The chosen label of each text; `model` as name/variant."""
+        chosen: NDArray[np.int64] = self.logits[_stem(model)].argmax(axis=1)
+        return chosen
 
 
 def main() -> None:
@@ -41,38 +85,149 @@ def main() -> None:
 def check(file: Path) -> tuple[int, list[str]]:
     """Number of figures of one result file, and a line for each that the logits do not bear out."""
     results = json.loads(file.read_text(encoding="utf-8"))
-    truth = np.load(file.parent / "labels.npz")
-    predicted: dict[str, np.ndarray] = {}
-    count, wrong = 0, []
-    for model in results["models"]:
-        if not model["metrics"]:
-            continue
-        stored = np.load(file.parent / "logits" / f"{model['name']}-{model['variant']}.npz")
-        if (stored["ids"] != truth["ids"]).any():
-            wrong.append(f"{file}: {model['name']}: ids differ from those of the labels")
-            continue
-        logits, labels = stored["logits"], truth["labels"]
-        predicted[f"{model['name']}/{model['variant']}"] = logits.argmax(axis=1)
-        probabilities = softmax(logits, model["temperature"])
-        table = confusion(labels, logits.argmax(axis=1), logits.shape[1])
-        found = {name: float(metric(table)) for name, metric in METRICS.items()}
-        found |= {"ece": ece(probabilities, labels), "brier": brier(probabilities, labels)}
-        found |= {"nll": nll(probabilities, labels)}
-        for name, estimate in model["metrics"]["test"].items():
-            count += 1
-            if abs(found[name] - estimate["value"]) > _TOLERANCE:
-                wrong.append(
-                    f"{file}: {model['name']}/{model['variant']} {name}: {estimate['value']}, logits: {found[name]}"
-                )
-    teacher = predicted.get("teacher/fp32")
-    for model in results["models"]:
-        name = f"{model['name']}/{model['variant']}"
-        if teacher is not None and model["agreement"] is not None:
-            count += 1
-            agreement = float((predicted[name] == teacher).mean())
-            if abs(agreement - model["agreement"]["value"]) > _TOLERANCE:
-                wrong.append(f"{file}: {name} agreement: {model['agreement']['value']}, logits: {agreement}")
-    return count, wrong
+    unmatched = _unmatched(file.parent, results)
+    if unmatched:  # every figure would be wrong
+        return 0, [f"{file}: {line}" for line in unmatched]
+    run = _read(file.parent, results)
+    checked, wrong = 0, []
+    for name, stored, found in [*_models(run), *_comparisons(run)]:
+        checked += sum(isinstance(figure, int | float) for figure in found.values())  # neither label names nor null
+        wrong += [f"{file}: {name} {line}" for line in _differences(stored, found)]
+    wrong += [f"{file}: {line}" for line in _miscounts(run)]
+    return checked, wrong
+
+
+def _unmatched(home: Path, results: dict[str, Any]) -> list[str]:
+    """What keeps labels and logits from being matched row by row."""
+    ids = np.load(home / "labels.npz")["ids"]
+    stored = {file.stem: np.load(file)["ids"] for file in sorted((home / "logits").glob("*.npz"))}
+    needed = {_stem(_key(row)) for row in results["models"] if row["metrics"]}
+    needed |= {_stem(comparison[side]) for comparison in results["comparisons"] for side in ("first", "second")}
+    lines = [] if len(np.unique(ids)) == len(ids) else ["labels.npz: ids are not unique"]
+    lines += [
+        f"logits/{name}.npz: ids differ from those of the labels"
+        for name, others in stored.items()
+        if not np.array_equal(others, ids)
+    ]
+    return lines + [f"logits/{name}.npz: missing" for name in sorted(needed - stored.keys())]
+
+
+def _read(home: Path, results: dict[str, Any]) -> Run:
+    logits = {file.stem: np.load(file)["logits"] for file in sorted((home / "logits").glob("*.npz"))}
+    return Run(results, np.load(home / "labels.npz")["labels"], logits)
+
+
+def _models(run: Run) -> Iterator[tuple[str, Figures, Figures]]:
+    """Each model with the figures of the file and those that we find."""
+    for row in run.models:
+        found = _quality(run, row) | _beside_teacher(run, row)
+        stored = {name: row.get(name) for name in found}
+        # The plain count has the last word: the file was made with the same metrics, and would share their mistake.
+        yield _key(row), _flat(stored), _flat(found) | _counted(run, row)
+
+
+def _quality(run: Run, row: dict[str, Any]) -> dict[str, Any]:
+    """What the logits say of one model, in the shape of its row."""
+    probabilities = softmax(run.logits[_stem(_key(row))], row["temperature"])
+    estimates = evaluate(probabilities, run.labels, *run.resampling)
+    names = run.results["labels"]
+    table = confusion(run.labels, run.predictions(_key(row)), len(names))
+    return {
+        "metrics": {"test": {name: estimate.to_dict() for name, estimate in estimates.items()}},
+        "per_class": [{"label": name, **scores} for name, scores in zip(names, per_class(table), strict=True)],
+        "confusion": table.tolist(),
+    }
+
+
+def _beside_teacher(run: Run, row: dict[str, Any]) -> dict[str, Any]:
+    """How much of the teacher is left, in the shape of the model's row."""
+    if run.teacher is None:
+        return {"compression_ratio": None, "retention": None, "agreement": None}
+    student, teacher = run.predictions(_key(row)), run.predictions(_key(run.teacher))
+    kept = retention(run.labels, student, teacher, run.results["task_metric"], *run.resampling)
+    return {
+        "compression_ratio": run.teacher["bytes"] / row["bytes"] if row["bytes"] else None,
+        "retention": kept.to_dict(),
+        "agreement": agreement(student, teacher).to_dict(),
+    }
+
+
+def _comparisons(run: Run) -> Iterator[tuple[str, Figures, Figures]]:
+    """Each comparison with the figures of the file and those that we find."""
+    for row in run.results["comparisons"]:
+        first, second = run.predictions(row["first"]), run.predictions(row["second"])
+        difference = paired_difference(run.labels, second, first, run.results["task_metric"], *run.resampling)
+        test = mcnemar(run.labels, first, second)
+        found = {
+            "difference": difference.to_dict(),
+            "mcnemar": {"only_first": test.only_first, "only_second": test.only_second, "p": test.p},
+        }
+        stored = {name: row.get(name) for name in found}
+        yield f"{row['first']} against {row['second']}", _flat(stored), _flat(found)
+
+
+def _counted(run: Run, row: dict[str, Any]) -> Figures:
+    """Accuracy and confusion of one model without understudy.metrics."""
+    predictions = run.predictions(_key(row))
+    table = np.zeros((len(run.results["labels"]),) * 2, dtype=np.int64)
+    np.add.at(table, (run.labels, predictions), 1)
+    return _flat_counts(float((predictions == run.labels).mean()), table)
+
+
+def _miscounts(run: Run) -> list[str]:
+    """Where understudy.metrics and the plain count part: then its other figures are not to be trusted either."""
+    lines = []
+    for row in run.models:
+        table = confusion(run.labels, run.predictions(_key(row)), len(run.results["labels"]))
+        ours = _flat_counts(float(accuracy(table)), table)
+        lines += [
+            f"{_key(row)} {path}: understudy.metrics finds {ours[path]}, a plain count {figure}"
+            for path, figure in _counted(run, row).items()
+            if _differs(path, ours[path], figure)
+        ]
+    return lines
+
+
+def _flat_counts(right: float, table: NDArray[np.int64]) -> Figures:
+    return _flat({"metrics": {"test": {"accuracy": {"value": right}}}, "confusion": table.tolist()})
+
+
+def _differences(stored: Figures, found: Figures) -> list[str]:
+    """A line for each figure that differs, or that only one side has."""
+    paths = found.keys() | stored.keys()
+    return [
+        f"{path}: {stored.get(path, 'missing')}, logits: {found.get(path, 'nothing')}"
+        for path in sorted(paths)
+        if path not in stored or path not in found or _differs(path, stored[path], found[path])
+    ]
+
+
+def _differs(path: str, stored: Any, found: Any) -> bool:
+    if not isinstance(stored, int | float) or not isinstance(found, int | float):
+        return bool(stored != found)
+    # A p-value may be 1e-17, far below the tolerance: its digits count, not its distance.
+    tolerance = _TOLERANCE * found if path.endswith(".p") else _TOLERANCE
+    return not abs(stored - found) <= tolerance  # so that NaN differs
+
+
+def _flat(figures: Any, path: str = "") -> Figures:
+    """The leaves of nested dictionaries and lists, by path."""
+    if not isinstance(figures, dict | list):
+        return {path: figures}
+    flat: Figures = {}
+    for key, inner in figures.items() if isinstance(figures, dict) else enumerate(figures):
+        flat |= _flat(inner, f"{path}.{key}" if path else str(key))
+    return flat
+
+
+def _key(row: dict[str, Any]) -> str:
+    """name/variant"""
+    return f"{row['name']}/{row['variant']}"
+
+
+def _stem(model: str) -> str:
+    """What the file of a model's logits is called."""
+    return model.replace("/", "-")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ SRC = Path(understudy.__file__).parent
 # A module imports from the lines above its own, never from its own line; a folder counts as one module.
 LAYERS = (
     {"errors", "progress", "machine", "explaining"},
-    {"config"},
+    {"config", "files"},
     {"data"},
     {"artifact"},
     {"decision", "metrics", "tokenization"},
@@ -144,7 +145,11 @@ def test_the_public_names() -> None:
     assert understudy.__all__ == sorted(understudy.__all__)
     assert [name for name in understudy.__all__ if not hasattr(understudy, name)] == []
     public = {name.split(".")[-1] for name, _ in imports(SRC / "__init__.py")}
-    assert set(understudy.__all__) == public - {"annotations"}
+    assert set(understudy.__all__) == public - {"annotations", "import_module", "TYPE_CHECKING", "Any"}
+    stages = {name: importlib.import_module(f"understudy.{module}") for name, module in understudy._STAGES.items()}
+    assert all(getattr(understudy, name) is getattr(module, name) for name, module in stages.items())
+    with pytest.raises(AttributeError, match="has no attribute 'quantise'"):
+        understudy.quantise  # noqa: B018
 
 
 def test_no_file_is_long() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from making import OTHER, PLAN, TASK, make, names
 from understudy import artifact as module
+from understudy import files
 from understudy.artifact import MANIFEST, Artifact, Plan, TextConfig, finished, writing
 from understudy.errors import ArtifactError
 from understudy.progress import Silent
@@ -206,7 +207,7 @@ def test_a_rewrite_is_atomic_and_keeps_the_files(out: Path, monkeypatch: pytest.
     made = make(out)
     before = (out / MANIFEST).read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(module.os, "fsync", lambda handle: (_ for _ in ()).throw(Killed))
+        patch.setattr(files.os, "fsync", lambda handle: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
             made.rewrite(decision={"temperature": 3.0})
     assert (out / MANIFEST).read_bytes() == before

@@ -5,16 +5,24 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from understudy import Classifier
 from understudy.artifact import Artifact
+from understudy.benchmarking import Entry, benchmark
+from understudy.cli import understudy
+from understudy.config import BenchmarkConfig
 from understudy.data.storing import read_split
+from understudy.errors import InputError
 from understudy.metrics import METRICS, confusion, mcnemar
+from understudy.speed import Runner, Speed
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +70,9 @@ def test_comparisons_are_paired_and_named(results: dict[str, Any], finished_run:
         assert (f"{student}/int8", "teacher/fp32") in pairs
         assert (f"{student}/int8", f"{student}/fp32") in pairs
         assert (f"{student}/int8", "tfidf-lr/sklearn") in pairs
-    assert ("half/fp32", "half-no-teacher/fp32") in pairs
+    assert {first for first, second in pairs if second == "half-no-teacher/fp32"} == {
+        "half/fp32", "half/fp16", "half/int8"
+    }  # fmt: skip
     home, labels = finished_run / "benchmark" / "logits", np.load(finished_run / "benchmark" / "labels.npz")["labels"]
     one, two = (np.load(home / f"{n}.npz")["logits"].argmax(axis=1) for n in ("cnn-int8", "teacher-fp32"))
     expected = mcnemar(labels, one, two)
@@ -86,12 +96,79 @@ def test_speed_has_its_conditions(results: dict[str, Any]) -> None:
         for row in rows:
             assert 0 < row["p50"] <= row["p95"] <= row["p99"]
             assert row["texts_per_second"] > 0
-        assert models[name]["peak_rss"] > 10e6
-        assert models[name]["load_ms"] > 0
+    peaks = {name: models[name]["peak_rss"] for name in ("teacher/torch", "teacher/fp32", "cnn/int8")}
+    assert all(30e6 < peaks[name] < peaks["teacher/torch"] / 2 for name in ("teacher/fp32", "cnn/int8")), peaks
+    assert 50 < models["cnn/int8"]["load_ms"] < models["teacher/torch"]["load_ms"]
+    assert models["tfidf-lr/sklearn"]["load_ms"] is models["tfidf-lr/sklearn"]["peak_rss"] is None  # it is fitted there
     assert models["teacher/fp32"]["speedup_vs"]["onnx_fp32"] == 1.0
     assert models["teacher/torch"]["speedup_vs"]["pipeline"] == 1.0
     assert results["machine"]["cpu"]
     assert isinstance(results["machine"]["instruction_set"], list)
+
+
+def test_memory_is_that_of_the_process_itself() -> None:
+    child = "from understudy.machine import peak_memory; print(peak_memory())"
+    parent = (
+        f"ballast = bytearray(400_000_000); import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    )
+    done = subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, check=True)
+    assert 5e6 < int(done.stdout) < 200e6
+
+
+def test_paths_are_given_from_the_directory_of_the_run(results: dict[str, Any], finished_run: Path) -> None:
+    paths = {key: model["path"] for key, model in _models(results).items() if model["path"]}
+    assert paths["half/int8"] == "students/half/int8"
+    assert paths["teacher/fp32"] == "teacher-fp32"
+    assert paths["half-no-teacher/fp32"] == "controls/half-no-teacher/fp32"
+    assert all((finished_run / path / "artifact.json").exists() for path in paths.values())
+
+
+def test_the_stages_one_by_one_end_in_a_report(finished_run: Path, tmp_path: Path) -> None:
+    models = ["teacher-fp32", "students/cnn/int8", "students/half/fp32", "controls/half-no-teacher/fp32"]
+    arguments = [str(finished_run / model) for model in models]
+    arguments += ["--data", str(finished_run / "data"), "--teacher", str(finished_run / "teacher")]
+    quick = ["--speed-texts", "8", "--repeats", "1", "--bootstrap", "100", "--out", str(tmp_path / "measured")]
+    done = CliRunner().invoke(understudy, ["benchmark", *arguments, *quick])
+    assert done.exit_code == 0, done.output
+    found = _models(json.loads((tmp_path / "measured" / "results.json").read_text(encoding="utf-8")))
+    assert {key: model["role"] for key, model in found.items() if model["role"] != "control"} == {
+        "teacher/torch": "teacher", "teacher/fp32": "teacher", "cnn/int8": "student", "half/fp32": "student",
+    }  # fmt: skip
+    assert "half-no-teacher/fp32" in found
+    done = CliRunner().invoke(understudy, ["report", str(tmp_path / "measured"), "--out", str(tmp_path / "report")])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "report" / "report.html").stat().st_size > 10_000
+    twice = CliRunner().invoke(understudy, ["benchmark", *arguments[:1], *arguments, *quick])
+    assert isinstance(twice.exception, InputError)
+    assert str(twice.exception).endswith("a second teacher/fp32; results are kept by name and variant")
+
+
+def test_every_setting_of_the_measurement_is_heeded(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def measure(runners: list[Runner], texts: list[str], threads: list[int], repeats: int, advance: Any) -> list[Speed]:
+        asked.update(texts=len(texts), repeats=repeats, runners=[runner.module for runner in runners])
+        return [Speed(best={1: np.ones(1)}) for _ in runners]
+
+    monkeypatch.setattr("understudy.benchmarking.speed.measure", measure)
+    entries = [Entry("teacher", "teacher", finished_run / "teacher-fp32")]
+    intervals = []
+    for number, (config, pipeline) in enumerate(
+        [
+            (BenchmarkConfig(speed_texts=9, repeats=2, bootstrap=100), True),
+            (BenchmarkConfig(speed_texts=5, repeats=1, bootstrap=300, pipeline=False), False),
+        ]
+    ):
+        out, teacher = tmp_path / str(number), finished_run / "teacher"
+        benchmark(entries, finished_run / "data", out, config, teacher=teacher, notes={})
+        assert (asked["texts"], asked["repeats"]) == (config.speed_texts, config.repeats)
+        assert ("understudy.training.pipeline_worker" in asked["runners"]) == pipeline
+        found = _models(json.loads((out / "results.json").read_text(encoding="utf-8")))
+        assert ("teacher/torch" in found) == pipeline
+        intervals.append(found["teacher/fp32"]["metrics"]["test"]["macro_f1"]["ci95"])
+    assert intervals[0] != intervals[1]
 
 
 def test_plain_csv_files_say_the_same(results: dict[str, Any], finished_run: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 
 import tiny
 from understudy import Classifier
+from understudy.artifact import Artifact
 from understudy.errors import ArtifactError
+from understudy.machine import has_vnni
 
 SHIPPED = [f"students/{name}/{variant}" for name in ("half", "fresh", "cnn") for variant in ("fp32", "fp16", "int8")]
 TEXTS = [text for text, _ in tiny.rows(120, seed=77)] + ["a", "lovely", "the " * 60, "", "œuvre 日本 🙂", "x" * 500]
@@ -93,16 +96,39 @@ def test_a_changed_or_missing_file_is_refused(finished_run: Path, tmp_path: Path
         Classifier.load(home)
 
 
+def test_labels_in_another_order_than_the_models_are_refused(finished_run: Path, tmp_path: Path) -> None:
+    home = shutil.copytree(finished_run / "students/cnn/int8", tmp_path / "model")
+    artifact = Artifact.load(home)
+    assert artifact.task is not None
+    artifact.rewrite(task=replace(artifact.task, labels=("good", "bad")))
+    with pytest.raises(
+        ArtifactError, match=r'the model answers \["bad", "good"\], the manifest says \["good", "bad"\]'
+    ):
+        Classifier.load(home)
+
+
+def test_int8_says_when_it_was_calibrated_on_another_kind_of_cpu(
+    finished_run: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made_on = Artifact.load(finished_run / "students/cnn/int8").details["instruction_set"]
+    other = ["avx2"] if has_vnni(made_on) else ["avx2", "avx512_vnni"]
+    for here, said in ((made_on, False), (other, True)):
+        monkeypatch.setattr("understudy.classifier.instruction_set", lambda here=here: here)
+        Classifier.load(finished_run / "students/cnn/int8")
+        Classifier.load(finished_run / "students/cnn/fp32")
+        assert ["calibrated on a CPU with" in message for message in caplog.messages] == [True] * said
+
+
 def test_a_trained_model_that_was_not_exported_is_refused(finished_run: Path) -> None:
     with pytest.raises(ArtifactError, match=r"holds no model.onnx; `understudy export` makes an ONNX artifact"):
         Classifier.load(finished_run / "teacher")
 
 
-def test_a_megabyte_of_text_is_cut_before_it_is_tokenized(finished_run: Path) -> None:
+def test_megabytes_of_text_are_cut_before_they_are_tokenized(finished_run: Path) -> None:
     import time
 
     classifier = Classifier.load(finished_run / "students/half/int8", threads=1)
     classifier.predict(["warm"])
     begun = time.perf_counter()
-    classifier.predict(["lovely film " * 100_000])
+    classifier.predict(["lovely film " * 1_000_000])
     assert time.perf_counter() - begun < 0.5

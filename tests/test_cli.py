@@ -168,7 +168,7 @@ def full(*given: object, **named: object) -> None:
 def test_no_space_left_is_one_line(call: Call, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("understudy.pipeline.prepare", full)
     code, out, err = call("run", home / "recipe.toml", "--out", home / "out")
-    assert (code, out) == (1, "")
+    assert (code, out) == (2, "")
     assert err.splitlines()[1:] == [
         "understudy: no space left on the device; finished stages are kept: free space and run the same command again"
     ]
@@ -197,7 +197,7 @@ def test_an_error_of_ours_is_not_hidden(home: Path, monkeypatch: pytest.MonkeyPa
 def test_a_directory_of_another_task_or_run_or_person(call: Call, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, recipe = home / "out", home / "recipe.toml"
     monkeypatch.setattr("understudy.pipeline.prepare", full)
-    assert call("run", recipe, "--out", out)[0] == 1
+    assert call("run", recipe, "--out", out)[0] == 2
     (out / "data").mkdir()
     (out / "data" / "artifact.json").write_text("{}")  # data is prepared: the directory is this task's now
     with (out / ".lock").open() as handle:
@@ -230,7 +230,7 @@ def test_a_dry_run_tells_and_writes_nothing(call: Call, workshop: Path, tmp_path
     tail = out[out.index("rows: ") :]
     assert re.fullmatch(
         r"rows: train 560, val 70, test 70, unlabeled 0\nteacher calls: 630\n"
-        r"time: about \d+ minutes on this machine, if nothing were there yet\ndisk: about \d+ MB\n",
+        r"time: about \d+ minutes on this machine\ndisk: about \d+ MB in all\n",
         tail,
     )
     code, out, _ = call(*run, "--json")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from safetensors.torch import load_file, save_file
 
 import tiny
 from understudy.cli import understudy
@@ -37,6 +39,27 @@ def test_artifacts_and_a_torch_classifier_side_by_side(finished_run: Path, label
     same = results["comparisons"][2]
     assert same["difference"]["value"] == 0
     assert same["mcnemar"]["p"] == 1
+
+
+def test_a_torch_classifiers_labels_are_met_by_name(finished_run: Path, labelled: Path, tmp_path: Path) -> None:
+    home = shutil.copytree(finished_run / "teacher", tmp_path / "foreign")
+    (home / "artifact.json").unlink()
+    config = json.loads((home / "config.json").read_text(encoding="utf-8"))
+    config |= {"id2label": {"0": "good", "1": "BAD"}, "label2id": {"good": 0, "BAD": 1}}
+    (home / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    tensors = load_file(home / "model.safetensors")
+    swapped = {name: t.flip(0) if name.startswith("classifier.") else t for name, t in tensors.items()}
+    save_file(swapped, home / "model.safetensors", {"format": "pt"})
+    models = [str(finished_run / "teacher-fp32"), str(home)]
+    measured = compare_on_file(models, labelled, QUICK, max_length=16)["models"]
+    one, other = (model["metrics"]["file"]["accuracy"] for model in measured)
+    assert one == other
+    config |= {"id2label": {"0": "good", "1": "LABEL_1"}, "label2id": {"good": 0, "LABEL_1": 1}}
+    (home / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(InputError, match="the classifier's labels do not fit the task's: missing: 'bad'"):
+        compare_on_file(models, labelled, QUICK, max_length=16)
+    mapped = compare_on_file(models, labelled, QUICK, max_length=16, label_map={"LABEL_1": "bad"})["models"]
+    assert mapped[1]["metrics"]["file"]["accuracy"] == one
 
 
 def test_the_command_prints_a_verdict_for_each_pair(finished_run: Path, labelled: Path) -> None:

@@ -191,7 +191,15 @@ def test_layers_are_a_number_or_a_list(layers: int | list[int]) -> None:
             {"students": students({}, {"name": "s"})},
             "students must have distinct names, got s, s",
         ),
-        ({"students": students({"name": "teacher"})}, "a student cannot be named teacher"),
+        (
+            {"students": students({"name": "teacher"})},
+            "students.0.name: 'teacher' is the name of another model of the run; choose another",
+        ),
+        (
+            {"students": students({"name": "a-no-teacher"})},
+            "students.0.name: 'a-no-teacher' is the name of another model of the run; choose another",
+        ),
+        ({"students": students({"max_length": 3})}, "students.0.max_length: must be 0 or at least 4, got 3"),
         ({"students": []}, "students: list should have at least 1 item after validation, not 0, got []"),
     ],
 )
@@ -222,7 +230,7 @@ def test_what_is_near_to_them_is_fine() -> None:
     read(data={"train": "t", "val": "", "val_size": 0.3})
     read(data={"train": "t", "val": "v", "test_size": 0.95})  # the 10 % of val are not cut
     read(data={"train": "t", "val": "validation", "test": "test", "hub": "a/b", "hub_config": "c"})
-    read(teacher={"train": False, "label_map": {"a": "good"}, "device": "cpu", "max_length": 64, "model": "x"})
+    read(teacher={"train": False, "label_map": {"a": "good"}, "max_length": 64, "model": "x"})
     read(distill={"soft_weight": 1.0, "class_weights": "none"})
     assert parse(TeacherConfig, {"learning_rate": 1}, "x").learning_rate == 1.0
 

@@ -140,6 +140,15 @@ def test_groups_follow_their_rows_when_others_are_dropped(files: Files) -> None:
         assert len(complete) == 5 * len(authors)
 
 
+def test_groups_of_given_splits_are_dropped_from_train(three: Files) -> None:
+    three.add("train", mood(200), who=[str(row // 5) for row in range(199)] + [""])
+    three.add("val", mood(4, "val"), who=["0", "0", "1", ""]).add("test", mood(4, "test"), who=["1", "39", "x", ""])
+    prepared = three.prepare(group_by="who")
+    assert prepared.counts["dropped"] == {"train": {"grouped": 14}}
+    assert prepared.warnings == ["train: 14 texts of groups that val or test has dropped"]
+    assert set(prepared.train.ids) == {f"train:{row}" for row in [*range(10, 195), 199]}
+
+
 def test_texts_that_recur_in_another_group_are_dropped_from_train(files: Files) -> None:
     rows = [(f"Text {row // 2}" + "!" * (row % 2), TASK.labels[row // 2 % 2]) for row in range(200)]
     prepared = files.add("train", rows, who=[str(row) for row in range(200)]).prepare(group_by="who")
@@ -165,6 +174,14 @@ def test_containment_also_counts_for_given_splits(three: Files) -> None:
     prepared = three.prepare(group_by="containment")
     assert prepared.counts["dropped"] == {"train": {"contained": 2}}
     assert len(three.prepare().train) == 202
+
+
+def test_containment_keeps_held_out_phrases_out_of_the_transfer_set(three: Files) -> None:
+    save(three.base / "more.jsonl", [("val number 3 of a longer text", "good"), ("quite another text here", "bad")])
+    three.add("val", [("val number 3 of", "bad"), ("b", "good")])
+    prepared = three.prepare(group_by="containment", unlabeled=["more.jsonl"])
+    assert prepared.unlabeled.texts == ["quite another text here"]
+    assert prepared.counts["dropped"]["unlabeled"] == {"contained": 1}
 
 
 # What is dropped and counted
@@ -314,11 +331,6 @@ def test_groups_too_large_to_cut_are_refused(files: Files) -> None:
     message = "train: the cut leaves no row for val; give more rows, or smaller groups in group_by"
     files.add("train", mood(200), who=["x"] * 200)
     assert files.refusal(group_by="who") == message
-
-
-def test_a_group_column_without_a_cut_is_refused(three: Files) -> None:
-    message = "group_by = 'who' has nothing to cut, because val and test are given; remove it"
-    assert three.refusal(group_by="who") == message
 
 
 def test_a_limit_below_the_number_of_labels_is_refused(three: Files) -> None:

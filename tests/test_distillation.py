@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from architectures import save_encoder
 from training_kit import Failing, PowerCutError, prepare_few
 from understudy.artifact import Artifact
 from understudy.config import (
@@ -19,11 +20,13 @@ from understudy.config import (
     LabelConfig,
     PretrainedStudent,
     StudentConfig,
+    TeacherConfig,
     TextCNNStudent,
     TransformerStudent,
 )
 from understudy.errors import ArtifactError, InputError
-from understudy.training import distill, label, loop, networks, vocabulary
+from understudy.files import sha256_of_file
+from understudy.training import distill, label, loop, networks, train, vocabulary
 from understudy.training.networks import HubClassifier
 
 SHARED: dict[str, Any] = {
@@ -124,6 +127,28 @@ def test_no_knowledge_of_the_teacher_reaches_a_twin(stage: Stage, tmp_path: Path
     assert (twin.stage, "soft_loss" in twin.measurements["history"][0]) == ("train-without-teacher", False)
 
 
+def test_a_twin_of_a_ready_teacher_says_that_it_is_none(finished_run: Path, tmp_path: Path) -> None:
+    config = TeacherConfig(model=str(finished_run / "teacher"), train=False, max_length=16)
+    train(finished_run / "data", tmp_path / "ready", config)
+    ready = Stage(tmp_path / "ready", tmp_path)
+    for student, warned in [(cut(), True), (cnn(teacher_embeddings=True), True), (cnn(), False), (fresh(), False)]:
+        twin = ready.distill(student, use_teacher=False)
+        assert any("no fair twin" in warning for warning in twin.warnings) == warned, student
+        assert not ready.distill(student).warnings
+
+
+def test_a_teacher_whose_layers_differ_can_be_cut(finished_run: Path, tmp_path: Path) -> None:
+    encoder = save_encoder("modernbert", tmp_path / "encoder")
+    config = TeacherConfig(model=str(encoder), epochs=1, max_length=16, device="cpu", precision="fp32")
+    train(finished_run / "data", tmp_path / "teacher", config)
+    modern = Stage(tmp_path / "teacher", tmp_path)
+    for use_teacher in (True, False):
+        network = networks.load(modern.distill(cut(layers=[1, 3]), use_teacher=use_teacher))
+        assert isinstance(network.module, HubClassifier)
+        model: Any = network.module.model
+        assert model.config.layer_types == ["sliding_attention", "full_attention"]
+
+
 @pytest.mark.parametrize("epochs", [2, 4])
 def test_a_twin_has_the_same_budget_of_steps(stage: Stage, epochs: int) -> None:
     student, twin = (stage.distill(cnn(epochs=epochs), use_teacher=use) for use in (True, False))
@@ -173,7 +198,9 @@ def test_logits_and_texts_meet_by_id(stage: Stage, tmp_path: Path) -> None:
     table = pq.read_table(shard)
     assert len(table) == 100
     pq.write_table(table.take(np.random.default_rng(0).permutation(100)), shard)
-    artifact.rewrite(files=artifact.files | {shard.name: {"bytes": shard.stat().st_size, "sha256": ""}})
+    artifact.rewrite(
+        files=artifact.files | {shard.name: {"bytes": shard.stat().st_size, "sha256": sha256_of_file(shard)}}
+    )
     assert weights(stage.distill(cnn(), labels=labels)) == weights(stage.distill(cnn()))
 
 

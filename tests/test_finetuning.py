@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForSequenceClassification
 
 from training_kit import prepare_few
 from understudy.artifact import Artifact, TextConfig
@@ -74,6 +77,36 @@ def test_a_ready_classifier_with_other_labels_is_refused(data: Path, foreign: Pa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("positive", ["good", "bad"])
+def test_a_sigmoid_classifier_is_one_of_two_labels(data: Path, encoder: Path, tmp_path: Path, positive: str) -> None:
+    torch.manual_seed(0)
+    model: Any = AutoModelForSequenceClassification.from_pretrained(encoder, id2label={0: "Spam"}, label2id={"Spam": 0})
+    model.classifier.weight.data.mul_(100)  # logits that differ
+    tokenizer = networks.load_pretrained(str(encoder), ["x", "y"], 0.0, 0).tokenizer
+    one = networks.Network(networks.HubClassifier(model.eval()), tokenizer, 0, "transformer")
+    (tmp_path / "one").mkdir()
+    networks.save(one, tmp_path / "one")
+    tokens = TextEncoder(tokenizer, TextConfig((), 16)).encode(TEXTS)
+    logit = infer(one.module, tokens, 0, torch.device("cpu"))
+    names = {"Spam": positive, "not Spam": "bad" if positive == "good" else "good"}
+    config = TeacherConfig(model=str(tmp_path / "one"), train=False, label_map=names, max_length=16)
+    artifact = train(data, tmp_path / "teacher", config)
+    both = [logit, np.zeros_like(logit)] if positive == "bad" else [np.zeros_like(logit), logit]
+    np.testing.assert_allclose(logits(artifact), np.concatenate(both, axis=1), rtol=1e-5)
+    ready: Any = networks.load(artifact).module.model
+    assert ready.config.id2label == {0: "bad", 1: "good"}
+
+
+def test_a_multi_label_classifier_is_refused(data: Path, foreign: Path, tmp_path: Path) -> None:
+    home = shutil.copytree(foreign, tmp_path / "foreign")
+    config = json.loads((home / "config.json").read_text(encoding="utf-8"))
+    config["problem_type"] = "multi_label_classification"
+    (home / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(InputError, match="gives a text any number of labels"):
+        train(data, tmp_path / "out" / "teacher", TeacherConfig(model=str(home), train=False, max_length=16))
+    assert not (tmp_path / "out" / "teacher").exists()
+
+
 @pytest.mark.parametrize("ready", [True, False])
 def test_max_length_is_checked_before_any_work(
     data: Path, foreign: Path, encoder: Path, tmp_path: Path, ready: bool
@@ -108,6 +141,14 @@ def test_a_finished_teacher_is_not_trained_again(data: Path, encoder: Path, tmp_
     tune(data, tmp_path / "teacher", encoder)
     assert (tmp_path / "teacher" / "artifact.json").stat().st_mtime_ns == stamp
     assert tune(data, tmp_path / "teacher", encoder, learning_rate=1e-3).digest != first.digest
+
+
+def test_a_model_that_changed_in_its_place_is_another_model(data: Path, encoder: Path, tmp_path: Path) -> None:
+    home = shutil.copytree(encoder, tmp_path / "encoder")
+    first = tune(data, tmp_path / "teacher", home)
+    weights = load_file(home / "model.safetensors")
+    save_file({name: 2 * tensor for name, tensor in weights.items()}, home / "model.safetensors", {"format": "pt"})
+    assert tune(data, tmp_path / "teacher", home).digest != first.digest
 
 
 def test_class_weights_are_those_of_the_training_split() -> None:

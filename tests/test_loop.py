@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from training_kit import CPU, ROWS, STEPS, TRAIN, VAL, equal, network, train
-from understudy.errors import WorkError
+from understudy.errors import InputError, WorkError
 from understudy.training import loop, networks
 from understudy.training.loop import infer
 from understudy.training.losses import Batch, distillation, supervised
@@ -190,5 +190,5 @@ def test_bf16_trains_other_weights(tmp_path: Path) -> None:
 
 
 def test_an_unknown_device_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(WorkError, match=r"^device 'nonsense' cannot be used here: [^\n]+$"):
+    with pytest.raises(InputError, match=r"^device 'nonsense' cannot be used here: [^\n]+$"):
         train(tmp_path, device="nonsense")

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import re
+import resource
 import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import tiny
 from architectures import CONFIGS, save_encoder
 from understudy.artifact import TextConfig
 from understudy.classifier import open_session
+from understudy.decision import softmax
 from understudy.errors import InputError, MissingExtraError, RecipeError, UnderstudyError
 from understudy.tokenization import TextEncoder
 from understudy.training import networks
 from understudy.training.exporting import to_onnx
 from understudy.training.loop import infer, pad
-from understudy.training.networks import Network
+from understudy.training.networks import HubClassifier, Network
+from understudy.training.textcnn import TextCNN
 
 CPU = torch.device("cpu")
 TEXTS = [text for text, _ in tiny.rows(12, seed=3)] + ["a", "zebra", ""]
@@ -79,13 +85,69 @@ def test_a_cut_has_the_tensors_of_the_chosen_layer(
     student = networks.cut(network, layers, 0.3)
     teacher: dict[str, Any] = network.module.state_dict()
     kept = {key: re.sub(r"(\.layers?)\.0\.", rf"\1.{source}.", key) for key in student.state_dict()}
-    assert any(".layer." in key for key in kept)
+    assert any(re.search(r"\.layers?\.", key) for key in kept)
     assert all(torch.equal(tensor, teacher[kept[key]]) for key, tensor in student.state_dict().items())
     assert sum(p.numel() for p in student.parameters()) < network.parameters
     model: Any = student.model
     assert model.config.num_hidden_layers == 1
     assert {m.p for m in student.modules() if isinstance(m, torch.nn.Dropout)} == {0.3}
     assert np.isfinite(logits(Network(student, network.tokenizer, network.pad_id, "transformer"))).all()
+
+
+@pytest.mark.parametrize("name", CUTTABLE)
+def test_a_cut_survives_the_disk_and_the_export(encoders: dict[str, Path], tmp_path: Path, name: str) -> None:
+    teacher = load(encoders[name])
+    layers = [1, 3] if name == "modernbert" else [1]
+    network = Network(networks.cut(teacher, layers, 0.0).eval(), teacher.tokenizer, teacher.pad_id, "transformer")
+    expected = logits(network)
+    networks.save(network, tmp_path)
+    np.testing.assert_array_equal(logits(networks.load(artifact(tmp_path, network))), expected)
+    to_onnx(network.module, tmp_path / "model.onnx")
+    session = open_session(tmp_path / "model.onnx")
+    rows = TextEncoder(network.tokenizer, TextConfig((), 24)).encode(TEXTS)
+    found = [session.run(None, {"input_ids": r[None], "attention_mask": np.ones_like(r[None])})[0][0] for r in rows]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 4, [2], [0, 3], [1, 2], [3, 1], [2, 0], [3, 2, 1, 0]])
+def test_every_cut_of_layers_that_differ_loads_again(
+    encoders: dict[str, Path], tmp_path: Path, layers: int | list[int]
+) -> None:
+    teacher = load(encoders["modernbert"])
+    network = Network(networks.cut(teacher, layers, 0.0).eval(), teacher.tokenizer, teacher.pad_id, "transformer")
+    chosen = list(range(layers)) if isinstance(layers, int) else layers
+    model: Any = network.module.model
+    assert model.config.layer_types == [("full" if n in (0, 3) else "sliding") + "_attention" for n in chosen]
+    networks.save(network, tmp_path)
+    np.testing.assert_array_equal(logits(networks.load(artifact(tmp_path, network))), logits(network))
+
+
+def test_lists_of_a_config_follow_the_layers_and_others_stay(encoders: dict[str, Path]) -> None:
+    deberta = load(encoders["deberta-v2"])
+    model: Any = deberta.module.model
+    model.config.windows = [8, 16]
+    config: Any = networks.cut(deberta, [1], 0.0).model.config
+    assert (config.windows, config.pos_att_type) == ([16], ["p2c", "c2p"])
+    assert model.config.windows == [8, 16]
+
+
+def test_tensors_without_a_place_in_the_cut_are_refused(encoders: dict[str, Path]) -> None:
+    bert = load(encoders["bert"])
+    model: Any = bert.module.model
+    model.bert.encoder.layer[1].adapter = torch.nn.Linear(2, 2)
+    assert networks.cut(bert, 1, 0.0)
+    assert message(RecipeError, networks.cut, bert, [1], 0.0) == (
+        "layers [1] of BertForSequenceClassification cannot be cut: the student's bert.encoder.layer.0.adapter.bias "
+        "does not fit the teacher's; choose other layers or a student of another kind"
+    )
+    bert = load(encoders["bert"])
+    model = bert.module.model
+    model.bert.encoder.layer[1].output.dense = torch.nn.Linear(8, 32)
+    assert message(RecipeError, networks.cut, bert, [1], 0.0) == (
+        "layers [1] of BertForSequenceClassification cannot be cut: the student's "
+        "bert.encoder.layer.0.output.dense.weight does not fit the teacher's; choose other layers or a student of "
+        "another kind"
+    )
 
 
 def test_a_cut_in_another_order_and_of_all_layers(encoders: dict[str, Path]) -> None:
@@ -147,6 +209,44 @@ def test_a_saved_network_loads_again_here_and_in_transformers(
         model(**{k: v for k, v in theirs("a " * 99, truncation=True, return_tensors="pt").items() if "type" not in k})
 
 
+@pytest.mark.parametrize("kind", ["transformer", "textcnn"])
+@pytest.mark.parametrize("spare", [-1000, 1000])  # bytes beside the tokenizer: it or the weights hit the wall
+def test_a_full_disk_is_an_os_error(encoders: dict[str, Path], tmp_path: Path, kind: str, spare: int) -> None:
+    network = load(encoders["bert"])
+    if kind == "textcnn":
+        network = Network(TextCNN(200, 16, 8, (3,), 2, 0.0), network.tokenizer, network.pad_id, kind)
+    networks.save(network, tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "tokenizer.json").stat().st_size + spare, hard))
+    try:
+        with pytest.raises(OSError, match="No space left") as raised:
+            networks.save(network, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert raised.value.errno == errno.ENOSPC
+
+
+@pytest.mark.parametrize(
+    ("text", "full"),
+    [
+        ("Error while serializing: I/O error: No space left on device (os error 28)", True),
+        ("Error while serializing: I/O error: Disk quota exceeded (os error 122)", True),
+        ("Error while serializing: I/O error: Permission denied (os error 13)", False),
+    ],
+)
+def test_only_a_full_disk_becomes_an_os_error(
+    encoders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, full: bool
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise SafetensorError(text)
+
+    network = Network(TextCNN(200, 16, 8, (3,), 2, 0.0), load(encoders["bert"]).tokenizer, 0, "textcnn")
+    monkeypatch.setattr(networks, "save_file", fail)
+    with pytest.raises(OSError if full else SafetensorError):
+        networks.save(network, tmp_path)
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_outputs_are_reordered_exactly(encoders: dict[str, Path], name: str) -> None:
     labels = ["a", "b", "c"]
@@ -185,6 +285,76 @@ def test_an_encoder_without_a_head_is_no_ready_classifier(encoders: dict[str, Pa
     assert message(InputError, networks.load_classifier, str(encoders["bert"])) == (
         f"model '{encoders['bert']}' is no ready classifier, it has no classifier.bias: set train = true"
     )
+
+
+def save_classifier(encoder: Path, home: Path, labels: list[str]) -> dict[str, Any]:
+    """Write an encoder with a random head as a ready classifier; returns its config."""
+    network = networks.load_pretrained(str(encoder), ["x", "y"], 0.0, 0)
+    torch.manual_seed(0)
+    model: Any = AutoModelForSequenceClassification.from_pretrained(
+        encoder, id2label=dict(enumerate(labels)), label2id={label: n for n, label in enumerate(labels)}
+    )
+    home.mkdir(exist_ok=True)
+    networks.save(Network(HubClassifier(model), network.tokenizer, network.pad_id, "transformer"), home)
+    return cast("dict[str, Any]", json.loads((home / "config.json").read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_one_logit_becomes_two_with_the_sigmoid_as_softmax(
+    encoders: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    assert "problem_type" not in save_classifier(encoders[name], tmp_path / "one", ["spam"])
+    model: Any = AutoModelForSequenceClassification.from_pretrained(tmp_path / "one")
+    network, names = networks.load_classifier(str(tmp_path / "one"))
+    alone = logits(Network(HubClassifier(model.eval()), network.tokenizer, network.pad_id, "transformer"))
+    network.module.eval()
+    found = logits(network)
+    assert (names, alone.shape, found.shape) == (["not spam", "spam"], (len(TEXTS), 1), (len(TEXTS), 2))
+    np.testing.assert_allclose(softmax(found)[:, 1], 1 / (1 + np.exp(-alone[:, 0].astype(float))), rtol=1e-6)
+    np.testing.assert_array_equal(found[:, 0], 0)
+    networks.reorder_outputs(network, [1, 0], ["spam", "ham"])
+    (tmp_path / "two").mkdir()
+    networks.save(network, tmp_path / "two")
+    again = networks.load(artifact(tmp_path / "two", network))
+    np.testing.assert_array_equal(logits(again), found[:, ::-1])
+    saved: Any = again.module.model
+    assert saved.config.id2label == {0: "spam", 1: "ham"}
+
+
+def test_a_classifier_that_gives_no_single_label_is_refused(encoders: dict[str, Path], tmp_path: Path) -> None:
+    config = save_classifier(encoders["bert"], tmp_path, ["a", "b"])
+
+    def refusal(**changes: Any) -> str:
+        (tmp_path / "config.json").write_text(json.dumps(config | changes), encoding="utf-8")
+        return message(InputError, networks.load_classifier, str(tmp_path))
+
+    assert refusal(problem_type="multi_label_classification") == (
+        f"model '{tmp_path}' gives a text any number of labels (multi_label_classification in its config.json), "
+        "expected one label per text: set train = true"
+    )
+    assert refusal(problem_type="regression") == (
+        f"model '{tmp_path}' gives a number (regression in its config.json), expected a label: set train = true, or "
+        "delete problem_type from its config.json if the number is the logit of a label"
+    )
+
+
+def test_names_that_do_not_fit_the_outputs_are_refused(encoders: dict[str, Path], tmp_path: Path) -> None:
+    config = save_classifier(encoders["bert"], tmp_path, ["a", "b"])
+
+    def load_with(names: Any) -> Any:
+        (tmp_path / "config.json").write_text(json.dumps(config | {"id2label": names}), encoding="utf-8")
+        return networks.load_classifier(str(tmp_path))
+
+    assert message(InputError, load_with, {0: "a", 1: "b", 2: "c"}) == (
+        f"the config.json of model '{tmp_path}' does not fit its weights: classifier.bias has the shape [2], expected "
+        "[3]; correct it (id2label names 3 labels) or set train = true"
+    )
+    assert message(InputError, load_with, {1: "a", 2: "b"}) == (
+        f"model '{tmp_path}' names its outputs [1, 2] (id2label in its config.json), expected [0, 1]; correct it or "
+        "set train = true"
+    )
+    assert message(InputError, load_with, ["a", "b"]).startswith(f"model '{tmp_path}' cannot be loaded: ")
+    assert load_with({0: 1, 1: 2})[1] == ["1", "2"]
 
 
 @pytest.mark.parametrize(("name", "longest"), [("bert", 40), ("roberta", 39), ("distilbert", 40), ("mpnet", 38)])

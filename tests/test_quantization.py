@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,6 +17,7 @@ from understudy import Classifier, qdq
 from understudy.artifact import Artifact
 from understudy.config import QuantizeConfig
 from understudy.data.storing import read_split
+from understudy.errors import ArtifactError
 from understudy.metrics import Estimate
 from understudy.quantization import LADDER, GateRefusedError, quantize
 
@@ -132,11 +135,44 @@ def test_few_validation_rows_warn(finished_run: Path) -> None:
     assert "instruction_set" in made.details
 
 
-def test_every_setting_changes_the_file(finished_run: Path, tmp_path: Path) -> None:
+def test_every_rung_spares_a_product_even_of_a_model_with_one(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = []
+    for lows in ([0.0], [-0.02, 0.0]):
+        _verdicts(monkeypatch, lows)
+        home = finished_run / "students/cnn/fp32"
+        made = quantize(home, finished_run / "data", tmp_path / str(len(lows)), QuantizeConfig(samples=16))
+        files.append(onnx.load(made.path / "model.onnx"))
+    quantized = [sum(node.op_type == "QuantizeLinear" for node in file.graph.node) for file in files]
+    assert quantized[0] > quantized[1]
+
+
+def test_every_setting_changes_the_file(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("understudy.qdq._SMALL_TABLE", 100)
     home, data = finished_run / "teacher-fp32", finished_run / "data"
-    base = QuantizeConfig(samples=16)
-    changes = [base, base.model_copy(update={"samples": 200}), base.model_copy(update={"method": "dynamic"})]
+    changes: list[dict[str, Any]] = [{}, {"samples": 200}, {"method": "dynamic"}, {"embeddings": False}]
     files = set()
-    for number, config in enumerate(changes):
+    for number, change in enumerate(changes):
+        config = QuantizeConfig(**{"samples": 16} | change)
         files.add(quantize(home, data, tmp_path / str(number), config).files["model.onnx"]["sha256"])
     assert len(files) == len(changes)
+
+
+def test_a_larger_loss_is_let_through_where_it_is_allowed(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _verdicts(monkeypatch, [-0.02])
+    config = QuantizeConfig(samples=16, max_loss=2.1)
+    made = quantize(finished_run / "students/cnn/fp32", finished_run / "data", tmp_path / "int8", config)
+    assert made.details["rung"] == LADDER[0].name
+
+
+def test_a_source_that_was_tampered_with_is_refused(finished_run: Path, tmp_path: Path) -> None:
+    home = shutil.copytree(finished_run / "students/cnn/fp32", tmp_path / "fp32")
+    content = bytearray((home / "model.onnx").read_bytes())
+    content[-8] ^= 1
+    (home / "model.onnx").write_bytes(content)
+    with pytest.raises(ArtifactError, match="was changed after it was written"):
+        quantize(home, finished_run / "data", tmp_path / "int8", QuantizeConfig(samples=16))
+    assert not (tmp_path / "int8").exists()

@@ -43,6 +43,11 @@ def trimmed(tokenizer: Tokenizer, texts: list[str] = USED) -> tuple[Tokenizer, l
     return result
 
 
+@pytest.mark.parametrize("kind", ["wordpiece", "unigram", "bpe"])
+def test_the_tokenizers_of_these_tests_are_the_same_each_time(kind: str) -> None:
+    assert tokenizer_of(kind).to_str() == tokenizer_of(kind).to_str()
+
+
 @pytest.mark.parametrize("texts", [USED, USED[:3]])
 @pytest.mark.parametrize("kind", ["wordpiece", "unigram"])
 def test_trimming_keeps_every_token_of_every_used_text(kind: str, texts: list[str]) -> None:
@@ -114,7 +119,9 @@ def test_bpe_is_left_alone() -> None:
     assert vocabulary.trim(tokenizer, encode(tokenizer, USED)) is None
 
 
-@pytest.mark.parametrize("name", ["bert", "electra", "distilbert", "mpnet", "xlm-roberta", "albert", "deberta-v2"])
+@pytest.mark.parametrize(
+    "name", ["bert", "electra", "distilbert", "mpnet", "xlm-roberta", "albert", "deberta-v2", "modernbert"]
+)
 def test_a_network_with_a_trimmed_vocabulary_answers_the_same(tmp_path: Path, name: str) -> None:
     network = networks.load_pretrained(str(save_encoder(name, tmp_path)), tiny.LABELS, 0.0, 0)
     tokens = encode(network.tokenizer, [text[:60] for text in USED])
@@ -139,6 +146,16 @@ def test_words_are_the_frequent_ones_in_order() -> None:
     assert vocabulary.learn_words(texts, 4, 1).get_vocab() == {"[PAD]": 0, "[UNK]": 1, "film": 2, "good": 3}
     assert {"!", ",", "once", "bad"} < set(vocabulary.learn_words(texts, 100, 1).get_vocab())
     assert words.encode("A GOOD film once").ids == [1, 3, 2, 1]
+
+
+def test_vowel_signs_and_accents_stay_and_case_folds() -> None:
+    texts = ["হিন্দু বন্ধু दुकान हिन्दी Café cafe CAFÉ"] * 3  # ু, ্ and ु are marks that stripping accents would drop
+    expected = {"হিন্দু", "বন্ধু", "दुकान", "हिन्दी", "café", "cafe"}
+    assert set(vocabulary.learn_words(texts, 100, 1).get_vocab()) == {"[PAD]", "[UNK]"} | expected
+    pieces = vocabulary.learn_wordpiece(texts, 200)
+    assert expected < set(pieces.get_vocab())
+    found = strings(pieces, ["হিন্দু दुकान CAFÉ cafe"])[0]
+    assert found == ["[CLS]", "হিন্দু", "दुकान", "café", "cafe", "[SEP]"]
 
 
 def test_learnt_wordpieces_stand_between_cls_and_sep() -> None:

@@ -1,7 +1,35 @@
-"""understudy: small, fast text classifiers that take the place of large ones. The runtime's public names."""
+"""understudy: small, fast text classifiers that take the place of large ones. The runtime's public names.
+
+The stages that need no torch are functions here too (`quantize`, `report`, …), loaded when they are first named; those
+that need it are in `understudy.training`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from .artifact import Artifact
 from .classifier import Classifier, Prediction
 from .errors import UnderstudyError
 
-__all__ = ["Artifact", "Classifier", "Prediction", "UnderstudyError"]
+if TYPE_CHECKING:
+    from .benchmarking import benchmark
+    from .calibration import calibrate
+    from .preparation import prepare
+    from .quantization import quantize
+    from .reporting import report
+
+__all__ = [
+    "Artifact", "Classifier", "Prediction", "UnderstudyError", "benchmark", "calibrate", "prepare", "quantize",
+    "report",
+]  # fmt: skip
+
+_STAGES = {
+    "benchmark": "benchmarking", "calibrate": "calibration", "prepare": "preparation", "quantize": "quantization",
+    "report": "reporting",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _STAGES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_STAGES[name]}", __name__), name)

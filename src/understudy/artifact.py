@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,6 +22,7 @@ from typing import Any
 
 from .data.task import Task
 from .errors import ArtifactError
+from .files import sha256_of_file, write_atomically
 from .machine import versions
 from .progress import Progress
 
@@ -84,7 +84,9 @@ class Artifact:
         artifact = cls._from_manifest(path, _read_manifest(path))
         if kind is not None and artifact.kind != kind:
             raise ArtifactError(f"{path} is a {artifact.kind} directory, expected a {kind} directory")
-        artifact._check_files(verify)
+        artifact._check_files()
+        if verify:
+            artifact.verify()
         return artifact
 
     @classmethod
@@ -104,17 +106,27 @@ class Artifact:
         except (AttributeError, KeyError, TypeError, ValueError):
             raise ArtifactError(f"{path / MANIFEST} lacks fields of format {FORMAT}; it was changed by hand") from None
 
-    def _check_files(self, verify: bool) -> None:
+    def verify(self, *, without: str = "") -> None:
+        """Recompute the SHA-256 of every file but one; raises ArtifactError if one is not what the manifest says."""
+        for name, entry in self.files.items():
+            if name != without and sha256_of_file(self.path / name) != entry["sha256"]:
+                raise self._changed(name)
+
+    def _check_files(self) -> None:
         for name, entry in self.files.items():
             file = self.path / name
             if Path(name).is_absolute() or file.resolve() != self.path.resolve() / name:
                 raise ArtifactError(f"{self.path}: {name} is not a plain file inside the directory")
             if not file.is_file():
                 raise ArtifactError(f"{self.path} lacks {name}; copy the whole directory again or rerun its stage")
-            if file.stat().st_size != entry["bytes"] or (verify and sha256_of_file(file) != entry["sha256"]):
-                raise ArtifactError(
-                    f"{file} was changed after it was written (its SHA-256 is not the manifest's); rerun its stage"
-                )
+            if file.stat().st_size != entry["bytes"]:
+                raise self._changed(name)
+
+    def _changed(self, name: str) -> ArtifactError:
+        file = self.path / name
+        return ArtifactError(
+            f"{file} was changed after it was written (its SHA-256 is not the manifest's); rerun its stage"
+        )
 
     @cached_property
     def digest(self) -> str:
@@ -206,22 +218,6 @@ def writing(out: Path, plan: Plan, kind: str) -> Iterator[Draft]:
     )  # fmt: skip
     _write_manifest(scratch, artifact)
     _complete(scratch, out)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new one, also after a power cut."""
-    aside = path.with_name(f".{path.name}.partial")
-    with aside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-
-
-def sha256_of_file(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _changes(artifact: Artifact, plan: Plan) -> list[str]:

@@ -5,10 +5,12 @@ The only stage that opens the test split. Test logits are stored by example id; 
 
 from __future__ import annotations
 
-import csv
+import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,14 @@ from numpy.typing import NDArray
 
 from . import speed
 from .artifact import Artifact, Plan, finished, writing
-from .classifier import MODEL_FILE, TOKENIZER_FILE, Classifier
+from .classifier import MODEL_FILE, TOKENIZER_FILE, Classifier, note_on_arithmetic
 from .config import BenchmarkConfig
 from .controls import Control, bag_of_words, majority
 from .data.storing import read_split
 from .data.task import Split, Task
 from .decision import softmax
+from .errors import InputError
+from .files import write_csv
 from .machine import available_cores, describe, versions
 from .metrics import agreement, confusion, evaluate, mcnemar, paired_difference, per_class, retention
 from .progress import Progress, Silent
@@ -32,18 +36,38 @@ RESULTS = "results.json"
 
 @dataclass(frozen=True)
 class Entry:
-    """A model to measure: its artifact, what it is, and the control that it is compared with."""
+    """A model to measure: its artifact and what it is; the control NAME-no-teacher is the twin of the student NAME."""
 
     name: str
     role: str  # teacher | student | control
     path: Path
-    twin: str = ""  # name of its no-teacher twin
     timed: bool = True
+
+    @classmethod
+    def of(cls, path: Path) -> Entry:
+        """What an ONNX artifact is, by what its manifest and the layout of a run say; raises ArtifactError."""
+        details = Artifact.load(path, "model").details
+        name = path.parent.name if path.name == details.get("variant") else path.name
+        if "kind" not in details:
+            return cls("teacher", "teacher", path)
+        return (
+            cls(name, "student", path) if details.get("soft_labels", True) else cls(name, "control", path, timed=False)
+        )
+
+    @cached_property
+    def artifact(self) -> Artifact:
+        """What the manifest says, read once."""
+        return Artifact.load(self.path, "model")
 
     @property
     def variant(self) -> str:
-        """fp32, fp16, int8: the last part of the path, or what the artifact says."""
-        return str(Artifact.load(self.path, "model").details["variant"])
+        """fp32, fp16 or int8."""
+        return str(self.artifact.details["variant"])
+
+    @property
+    def key(self) -> str:
+        """name/variant"""
+        return f"{self.name}/{self.variant}"
 
 
 @dataclass(frozen=True)
@@ -71,30 +95,33 @@ def benchmark(
     out: Path,
     config: BenchmarkConfig,
     *,
-    teacher: Path,
+    teacher: Path | None,
     notes: Mapping[str, Any],
     seed: int = 13,
     progress: Progress | None = None,
 ) -> Artifact:
     """Measure `entries` and the controls on the test split; `teacher` is the torch artifact that the pipeline runs.
 
-    `notes` (the recipe, training histories) go into results.json as they are.
+    `notes` (the recipe, training histories) go into results.json as they are. Raises InputError for two models of
+    one name and variant.
     """
     progress = progress or Silent()
     source = Artifact.load(data, "data")
-    artifacts = {f"{entry.name}/{entry.variant}": Artifact.load(entry.path, "model", verify=True) for entry in entries}
-    inputs = {name: f"{a.digest}:{a.temperature}" for name, a in artifacts.items()} | {"data": source.digest}
+    _refuse_doubles(entries)
+    inputs = {entry.key: f"{entry.artifact.digest}:{entry.artifact.temperature}" for entry in entries}
+    inputs |= {"data": source.digest, "recipe": hashlib.sha256(json.dumps(notes).encode()).hexdigest()}
     plan = Plan("benchmark", config.model_dump(), inputs, seed)
     done = finished(out, plan, progress)
     if done is not None:
         return done
+    source.verify()
     assert source.task is not None
     with writing(out, plan, "benchmark") as draft:
         draft.task = source.task
         train, val, test = (read_split(data / f"{name}.parquet", name) for name in ("train", "val", "test"))
         controls = [majority(train, len(source.task.labels)), bag_of_words(train, val, len(source.task.labels))]
         answers = _answers(entries, controls, test, progress)
-        rows = [_describe(entry, artifacts[f"{entry.name}/{entry.variant}"]) for entry in entries]
+        rows = [_describe(entry, out.parent) for entry in entries]
         rows += [_describe_control(control) for control in controls]
         _add_quality(rows, answers, test, source.task, config, seed)
         pipeline = _add_speed(rows, entries, teacher, data, test, config, progress)
@@ -108,6 +135,12 @@ def benchmark(
     return Artifact.load(out)
 
 
+def _refuse_doubles(entries: Sequence[Entry]) -> None:
+    for index, entry in enumerate(entries):
+        if entry.key in (other.key for other in entries[:index]):
+            raise InputError(f"{entry.path}: a second {entry.key}; results are kept by name and variant")
+
+
 def write_results(directory: Path, results: Mapping[str, Any], answers: Mapping[str, Answers], test: Split) -> None:
     """results.json, the logits by example id, and plain CSV files of the measurements."""
     (directory / "logits").mkdir(exist_ok=True)
@@ -116,8 +149,8 @@ def write_results(directory: Path, results: Mapping[str, Any], answers: Mapping[
         np.savez_compressed(file, ids=np.array(test.ids), logits=answer.logits)
     np.savez_compressed(directory / "labels.npz", ids=np.array(test.ids), labels=test.labels)
     (directory / RESULTS).write_text(json.dumps(results, indent=1, ensure_ascii=False), encoding="utf-8")
-    _write_csv(directory / "quality.csv", _quality_rows(results["models"]))
-    _write_csv(directory / "speed.csv", _speed_rows(results["models"]))
+    write_csv(directory / "quality.csv", _quality_rows(results["models"]))
+    write_csv(directory / "speed.csv", _speed_rows(results["models"]))
 
 
 def _answers(
@@ -126,9 +159,8 @@ def _answers(
     answers = {}
     with progress.track("measure quality on test", len(entries) + len(controls)) as advance:
         for entry in entries:
-            classifier = Classifier.load(entry.path)
-            name = f"{entry.name}/{entry.variant}"
-            answers[name] = Answers(classifier.logits(test.texts), classifier.artifact.temperature)
+            entry.artifact.verify()
+            answers[entry.key] = Answers(Classifier(entry.artifact).logits(test.texts), entry.artifact.temperature)
             advance(1)
         for control in controls:
             answers[f"{control.name}/{_control_variant(control)}"] = Answers(control.answer(test.texts), 1.0)
@@ -136,13 +168,17 @@ def _answers(
     return answers
 
 
-def _describe(entry: Entry, artifact: Artifact) -> dict[str, Any]:
+def _describe(entry: Entry, root: Path) -> dict[str, Any]:
+    """What is known of a file; its path is given from `root`, so that reports name no directory of this machine."""
+    artifact = entry.artifact
     calibration = artifact.measurements.get("calibration")
     return {
         "name": entry.name, "role": entry.role, "variant": entry.variant, "params": artifact.details["params"],
         "bytes": artifact.bytes_of(MODEL_FILE, TOKENIZER_FILE), "temperature": artifact.temperature,
         "calibration": calibration and {key: calibration[key] for key in ("before", "after")},
-        "warnings": artifact.warnings, "path": _relative(entry.path), "rung": artifact.details.get("rung"),
+        "warnings": [*artifact.warnings, *filter(None, [note_on_arithmetic(artifact)])],
+        "rung": artifact.details.get("rung"),
+        "path": Path(os.path.relpath(entry.path, root)).as_posix(),
     }  # fmt: skip
 
 
@@ -155,12 +191,6 @@ def _describe_control(control: Control) -> dict[str, Any]:
 
 def _control_variant(control: Control) -> str:
     return "none" if control.name == "majority" else "sklearn"
-
-
-def _relative(path: Path) -> str:
-    """The path under the run's directory: reports name no directory of this machine."""
-    nested = len(path.parts) > 2 and path.parts[-3] in ("students", "controls")
-    return "/".join(path.parts[-3 if nested else -1 :])
 
 
 def _add_quality(
@@ -195,7 +225,7 @@ def _add_quality(
 def _add_speed(
     rows: Sequence[dict[str, Any]],
     entries: Sequence[Entry],
-    teacher: Path,
+    teacher: Path | None,
     data: Path,
     test: Split,
     config: BenchmarkConfig,
@@ -206,12 +236,11 @@ def _add_speed(
     texts = [test.texts[row] for row in random.permutation(len(test))[: config.speed_texts]]
     cores = available_cores()
     threads = [1, cores] if cores > 1 else [1]
-    model = Artifact.load(teacher, "model")
-    assert model.text is not None
-    runners = {f"{e.name}/{e.variant}": speed.classifier_runner(e.path) for e in entries if e.timed}
+    runners = {e.key: speed.classifier_runner(e.path) for e in entries if e.timed}
     runners["tfidf-lr/sklearn"] = speed.tfidf_runner(data)
-    if config.pipeline:
-        runners["teacher/torch"] = speed.pipeline_runner(str(teacher), model.text.max_length)
+    model = Artifact.load(teacher, "model") if teacher and config.pipeline else None
+    if model and model.text:
+        runners["teacher/torch"] = speed.pipeline_runner(str(model.path), model.text.max_length)
     with progress.track("measure speed", len(threads) * len(speed.BATCHES)) as advance:
         found = dict(
             zip(runners, speed.measure(list(runners.values()), texts, threads, config.repeats, advance), strict=True)
@@ -219,12 +248,12 @@ def _add_speed(
     baselines = {"pipeline": found.get("teacher/torch"), "onnx_fp32": found.get("teacher/fp32")}
     for row in rows:
         _note_speed(row, found.get(f"{row['name']}/{row['variant']}"), baselines)
-    if not config.pipeline:
+    if model is None:
         return None
     pipeline = {
         "name": "teacher", "role": "teacher", "variant": "torch", "params": model.details["params"],
         "bytes": model.bytes_of("model.safetensors", "config.json", TOKENIZER_FILE), "temperature": 1.0,
-        "calibration": None, "warnings": [], "path": teacher.name, "rung": None, "metrics": {}, "per_class": [],
+        "calibration": None, "warnings": [], "path": model.path.name, "rung": None, "metrics": {}, "per_class": [],
         "confusion": [], "compression_ratio": None, "retention": None, "agreement": None,
     }  # fmt: skip
     _note_speed(pipeline, found["teacher/torch"], baselines)
@@ -234,7 +263,7 @@ def _add_speed(
 def _note_speed(row: dict[str, Any], found: speed.Speed | None, baselines: Mapping[str, speed.Speed | None]) -> None:
     row["speed"] = found.rows if found else []
     row["peak_rss"] = found.peak_rss if found else None
-    row["load_ms"] = round(found.load_ms, 1) if found else None
+    row["load_ms"] = round(found.load_ms, 1) if found and found.load_ms else None
     row["speedup_vs"] = {
         name: float(np.median(found.best[1] / baseline.best[1])) if found and baseline else None
         for name, baseline in baselines.items()
@@ -254,11 +283,10 @@ def _comparisons(
     for entry in entries:
         if entry.role != "student":
             continue
-        name = f"{entry.name}/{entry.variant}"
+        name = entry.key
         pairs.append((name, "teacher/fp32"))
-        if entry.variant == "fp32":
-            pairs.append((name, f"{entry.twin}/fp32"))
-        else:
+        pairs.append((name, f"{entry.name}-no-teacher/fp32"))
+        if entry.variant != "fp32":
             pairs.append((name, f"{entry.name}/fp32"))
         pairs.append((name, "tfidf-lr/sklearn"))
     return [
@@ -297,12 +325,3 @@ def _quality_rows(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _speed_rows(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{"model": model["name"], "variant": model["variant"], **row} for model in models for row in model["speed"]]
-
-
-def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    if not rows:
-        return
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .artifact import Artifact, short_name
 from .classifier import Classifier
-from .data.storing import read_split
+from .data.storing import TEST_FILE, read_split
 from .data.task import Labels
 from .decision import fit_temperature, softmax
 from .metrics import brier, ece, nll
@@ -26,6 +26,8 @@ def calibrate(model: Path, data: Path, *, progress: Progress | None = None) -> A
     note = {"data": source.digest, "model": artifact.digest}
     if artifact.measurements.get("calibration", {}).get("of") == note:
         return artifact
+    for needed in (artifact, source):
+        needed.verify(without=TEST_FILE)
     val = read_split(data / "val.parquet", "val")
     with progress.track(f"calibrate {short_name(model)}", len(val)) as advance:
         logits = Classifier(artifact).logits(val.texts)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import click
 
-from .errors import UnderstudyError, WorkError
+from .errors import UnderstudyError
 
 COMMANDS = {  # name: (what it does, the module in `commands` that holds it)
     "run": ("Do everything a recipe asks for, from data to report", "run"),
@@ -72,10 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        full = WorkError(
-            "no space left on the device; finished stages are kept: free space and run the same command again"
-        )
-        _end(str(full), full.exit_code)
+        _end("no space left on the device; finished stages are kept: free space and run the same command again", 2)
 
 
 def _end(message: str, code: int) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from .classifier import MODEL_FILE, TOKENIZER_FILE, Classifier
 from .config import BenchmarkConfig
 from .data.reading import read_labeled
 from .data.task import Split, Task
+from .decision import label_permutation
 from .errors import InputError
 from .machine import available_cores, describe, versions
 from .metrics import evaluate
@@ -36,13 +37,15 @@ def compare_on_file(
     text: str = "text",
     label: str = "label",
     max_length: int = 512,
+    label_map: Mapping[str, str] | None = None,
     seed: int = 13,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Quality and speed of each model on the file, and the paired difference of each two.
 
     A model is an artifact directory, or the directory or hub name of a torch classifier, whose texts are cut at
-    `max_length` tokens. All must have the labels of the first artifact, in its order.
+    `max_length` tokens. Artifacts must have the labels of the first one, in its order; a torch classifier's are
+    brought into that order by name, after `label_map` has translated them.
     """
     progress = progress or Silent()
     _check_names(models)
@@ -54,7 +57,7 @@ def compare_on_file(
     answers: dict[str, Answers] = {}
     with progress.track("measure quality", len(models)) as advance:
         for model in models:
-            answers[names[model]] = _answer(model, artifacts.get(model), runners[model], split)
+            answers[names[model]] = _answer(artifacts.get(model), runners[model], split, task, label_map or {})
             advance(1)
     random = np.random.default_rng(0)
     texts = [split.texts[row] for row in random.permutation(len(split))[: config.speed_texts]]
@@ -112,19 +115,23 @@ def _runner(model: str, artifact: Artifact | None, max_length: int) -> speed.Run
     return speed.classifier_runner(Path(model))
 
 
-def _answer(model: str, artifact: Artifact | None, runner: speed.Runner, split: Split) -> Answers:
+def _answer(
+    artifact: Artifact | None, runner: speed.Runner, split: Split, task: Task, label_map: Mapping[str, str]
+) -> Answers:
     if artifact is not None and MODEL_FILE in artifact.files:
-        classifier = Classifier.load(model)
-        return Answers(classifier.logits(split.texts), artifact.temperature)
-    return Answers(_torch_logits(runner, split), 1.0)
+        artifact.verify()
+        return Answers(Classifier(artifact).logits(split.texts), artifact.temperature)
+    return Answers(_torch_logits(runner, split, task, {} if artifact else label_map), 1.0)
 
 
-def _torch_logits(runner: speed.Runner, split: Split) -> NDArray[np.float32]:
+def _torch_logits(runner: speed.Runner, split: Split, task: Task, label_map: Mapping[str, str]) -> NDArray[np.float32]:
+    """Logits (n, labels) in the order of the task's labels."""
     with tempfile.TemporaryDirectory() as directory, speed.workers([runner], available_cores()) as (worker,):
         texts, out = Path(directory) / "texts.json", Path(directory) / "logits.npy"
         texts.write_text(json.dumps(list(split.texts)), encoding="utf-8")
+        order = label_permutation(worker.ask({"do": "labels"})["labels"], task.labels, label_map)
         worker.ask({"do": "logits", "texts": str(texts), "out": str(out)})
-        logits: NDArray[np.float32] = np.load(out)
+        logits: NDArray[np.float32] = np.load(out)[:, order]
         return logits
 
 

@@ -58,7 +58,7 @@ class DataConfig(Section):
     val_size: Proportion = Field(0.1, description="share cut for validation when `val` is empty")
     test_size: Proportion = Field(0.1, description="share cut for test when `test` is empty")
     limit: int = Field(0, ge=0, description="at most this many training rows, a stratified subset; 0: all")
-    group_by: str = Field("", description="column whose equal values stay on one side of a cut, or `containment`")
+    group_by: str = Field("", description="column whose equal values stay in one split, or `containment`")
     normalize: list[Normalization] = Field(["html", "nfc"], description="text normalisation, in this order")
 
     @model_validator(mode="after")
@@ -113,7 +113,7 @@ class TeacherConfig(OptimizationConfig):
         if self.train and self.label_map:
             raise ValueError("label_map is for a ready classifier: set train = false")
         if not self.train:
-            unused = sorted((self.model_fields_set & set(OptimizationConfig.model_fields)) - {"device"})
+            unused = sorted(self.model_fields_set & set(OptimizationConfig.model_fields))
             unused += ["freeze_encoder"] if self.freeze_encoder else []
             if unused:
                 raise ValueError(f"a ready classifier (train = false) is not trained: remove {', '.join(unused)}")
@@ -145,6 +145,20 @@ class DistillConfig(OptimizationConfig):
 class _Student(DistillConfig):
     name: str = Field("student", pattern=NAME, description="name of its directory")
     max_length: int = Field(0, ge=0, le=8192, description="tokens kept of a text; 0: as the teacher")
+
+    @field_validator("name")
+    @classmethod
+    def _free(cls, name: str) -> str:
+        if name in ("teacher", "majority", "tfidf-lr") or name.endswith("-no-teacher"):
+            raise ValueError(f"{name!r} is the name of another model of the run; choose another")
+        return name
+
+    @field_validator("max_length")
+    @classmethod
+    def _room(cls, length: int) -> int:
+        if 0 < length < 4:
+            raise ValueError(f"must be 0 or at least 4, got {length}")
+        return length
 
 
 class CutStudent(_Student):
@@ -266,8 +280,6 @@ class Recipe(Section):
         names = [student.name for student in self.students]
         if len(set(names)) != len(names):
             raise ValueError(f"students must have distinct names, got {', '.join(names)}")
-        if "teacher" in names:
-            raise ValueError("a student cannot be named teacher")
         return self
 
 

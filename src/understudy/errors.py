@@ -48,4 +48,9 @@ class MissingExtraError(UnderstudyError):
 
 
 class WorkError(UnderstudyError):
-    """The work itself failed: no space left, an export that does not match, a refused gate."""
+    """The work itself failed: a loss that is not finite, an export that does not match, a refused gate."""
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says, in one line."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -6,29 +6,33 @@ choose between waiting and renting a GPU.
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .artifact import MANIFEST, Artifact
+from .artifact import Artifact
 from .config import CutStudent, Recipe, StudentConfig, TextCNNStudent, TransformerStudent
 from .data.preparing import prepare
 from .data.task import Task
 from .errors import ArtifactError
-from .pipeline import plan, twins
+from .pipeline import Step, plan, refuse_another_task, twins
+from .preparation import digests
 from .progress import Silent
 
 _PIECES_PER_WORD = 1.35  # English WordPiece, with punctuation
 _UTILIZATION = 0.5  # of the measured rate that a training reaches: norms, softmax and the optimiser take the rest
+_OVERHEAD = {"fp32": 6.0, "int8": 6.0, "benchmark": 40.0, "report": 10.0}  # seconds, whatever the size of the model
+_BYTES = {"fp32": 4, "fp16": 2, "int8": 1}  # per parameter
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run would take."""
+    """What a run would still take; `disk_bytes` is the size of the whole run when it is done."""
 
     steps: list[tuple[str, bool]]  # directory or work, whether it is there already
     seconds: float
@@ -47,8 +51,8 @@ class Forecast:
         lines += [
             f"rows: {rows}",
             f"teacher calls: {self.teacher_calls}",
-            f"time: about {_duration(self.seconds)} on this machine, if nothing were there yet",
-            f"disk: about {self.disk_bytes / 1e6:.0f} MB",
+            f"time: about {_duration(self.seconds)} on this machine",
+            f"disk: about {self.disk_bytes / 1e6:.0f} MB in all",
         ]
         return "\n".join(lines)
 
@@ -62,10 +66,10 @@ class _Size:
 
 
 def estimate(recipe: Recipe, out: Path, base: Path | None) -> Forecast:
-    """Read and check the data, then forecast; writes nothing."""
-    prepared = prepare(
-        Task(recipe.task.name, tuple(recipe.task.labels), recipe.task.metric), recipe.data, recipe.seed, base
-    )
+    """Read and check the data, then forecast; writes nothing. Raises RecipeError for a directory of another task."""
+    refuse_another_task(out, recipe)
+    task = Task(recipe.task.name, tuple(recipe.task.labels), recipe.task.metric)
+    prepared = prepare(task, recipe.data, recipe.seed, base)
     rows = {
         "train": len(prepared.train), "val": len(prepared.val), "test": len(prepared.test),
         "unlabeled": len(prepared.unlabeled),
@@ -74,34 +78,68 @@ def estimate(recipe: Recipe, out: Path, base: Path | None) -> Forecast:
     length = min(recipe.teacher.max_length, words * _PIECES_PER_WORD + 2)
     teacher = _teacher_size(recipe)
     students = {student.name: _student_size(student, teacher) for student in recipe.students}
-    work = _training_work(recipe, rows, teacher, students) + _inference_work(recipe, rows, teacher, students)
-    steps = [(step.out, _exists(out, step.out)) for step in plan(recipe, out, base, Silent())]
-    calls = sum(rows[name] for name in ("train", "val", "unlabeled"))
-    copies = {"fp32": 4, "fp16": 2, "int8": 1}
-    disk = 12 * teacher.parameters + sum(
-        (4 + sum(copies[variant] for variant in recipe.variants)) * size.parameters for size in students.values()
-    )
-    seconds = work * length / (_products_per_second() * _UTILIZATION) + 20 * len(recipe.students) + 60
-    return Forecast(steps, seconds, int(disk), 0 if _exists(out, "labels") else calls, rows)
+    steps = list(plan(recipe, out, base, Silent()))
+    standing = _standing(steps, out, digests(recipe.data, base), recipe.seed)
+    to_do = [step.out for step in steps if not standing[step.out]]
+    work = _work(recipe, rows, teacher, students)
+    seconds = sum(work.get(name, 0.0) for name in to_do) * length / (_products_per_second() * _UTILIZATION)
+    overhead = sum(_OVERHEAD.get(name.rpartition("/")[2], 0.0) for name in to_do)
+    calls = sum(rows[name] for name in ("train", "val", "unlabeled")) if "labels" in to_do else 0
+    disk = _disk(recipe, teacher, students)
+    return Forecast(list(standing.items()), seconds + overhead, disk, calls, rows)
 
 
-def _training_work(recipe: Recipe, rows: dict[str, int], teacher: _Size, students: dict[str, _Size]) -> float:
-    """Products per token of length, forward and backward (three times forward), over all epochs."""
-    transfer = rows["train"] + rows["unlabeled"]
-    work = 3 * recipe.teacher.epochs * rows["train"] * teacher.per_token if recipe.teacher.train else 0.0
-    for student in [*recipe.students, *twins(recipe)]:
-        work += 3 * student.epochs * transfer * students[student.name].per_token
-    return work
+def _standing(steps: Sequence[Step], out: Path, files: Mapping[str, str], seed: int) -> dict[str, bool]:
+    """Whether each step's result is there and would be kept: its settings are the same, and so is all it needs."""
+    standing: dict[str, bool] = {}
+    for step in steps:
+        standing[step.out] = all(standing.get(name, True) for name in step.needs) and _kept(step, out)
+    if standing["data"]:
+        data = Artifact.load(out / "data")
+        if (data.inputs, data.seed) != (files, seed):
+            return dict.fromkeys(standing, False)
+    return standing
 
 
-def _inference_work(recipe: Recipe, rows: dict[str, int], teacher: _Size, students: dict[str, _Size]) -> float:
-    """Labelling, validation after each epoch, the gate, calibration, test and the timed passes."""
-    timed = recipe.benchmark.speed_texts * recipe.benchmark.repeats * 8
-    work = (rows["train"] + rows["unlabeled"] + 4 * rows["val"] + rows["test"] + 2 * timed) * teacher.per_token
+def _kept(step: Step, out: Path) -> bool:
+    path = out / step.out.removesuffix(" calibrated")
+    if step.out == "model cards":
+        return True  # written with the benchmark, in no time
+    try:
+        artifact = Artifact.load(path)
+    except ArtifactError:
+        return False
+    if step.out.endswith(" calibrated"):
+        return "calibration" in artifact.measurements
+    return bool(artifact.config == json.loads(json.dumps(dict(step.settings))))
+
+
+def _work(recipe: Recipe, rows: Mapping[str, int], teacher: _Size, students: Mapping[str, _Size]) -> dict[str, float]:
+    """Products per token of length, by step; a training step is three forward passes."""
+    transfer, timed = rows["train"] + rows["unlabeled"], recipe.benchmark.speed_texts * recipe.benchmark.repeats * 8
+    work = {
+        "teacher": (3 * rows["train"] + rows["val"]) * recipe.teacher.epochs * teacher.per_token,
+        "labels": (transfer + rows["val"]) * teacher.per_token,
+        "teacher-fp32 calibrated": rows["val"] * teacher.per_token,
+    }
+    if not recipe.teacher.train:
+        del work["teacher"]
+    measured = (rows["test"] + 2 * timed) * teacher.per_token
     for student in recipe.students:
-        passes = (student.epochs + 6) * rows["val"] + len(recipe.variants) * (rows["test"] + timed)
-        work += passes * students[student.name].per_token
-    return work
+        size, home = students[student.name], f"students/{student.name}"
+        work[f"{home}/torch"] = (3 * transfer + rows["val"]) * student.epochs * size.per_token
+        work |= {f"{home}/{variant}": 3 * rows["val"] * size.per_token for variant in recipe.variants}
+        measured += (rows["test"] + timed) * len(recipe.variants) * size.per_token
+    for student in twins(recipe):
+        work[f"controls/{student.name}-no-teacher/torch"] = work[f"students/{student.name}/torch"]
+    return work | {"benchmark": measured}
+
+
+def _disk(recipe: Recipe, teacher: _Size, students: Mapping[str, _Size]) -> int:
+    """Bytes: the teacher and each student in torch and ONNX, the other variants, and the twins in torch and ONNX."""
+    per_student = 4 + sum(_BYTES[variant] for variant in {"fp32", *recipe.variants})
+    disk = 8 * teacher.parameters + sum(per_student * size.parameters for size in students.values())
+    return int(disk + sum(8 * students[twin.name].parameters for twin in twins(recipe)))
 
 
 def _teacher_size(recipe: Recipe) -> _Size:
@@ -138,17 +176,6 @@ def _seconds(work: Callable[[], object]) -> float:
     begun = time.perf_counter()
     work()
     return time.perf_counter() - begun
-
-
-def _exists(out: Path, step: str) -> bool:
-    path = out / step.removesuffix(" calibrated")
-    if not (path / MANIFEST).exists():
-        return False
-    try:
-        artifact = Artifact.load(path)
-    except ArtifactError:
-        return False
-    return "calibration" in artifact.measurements if step.endswith(" calibrated") else True
 
 
 def _duration(seconds: float) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
+import sys
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -36,9 +39,18 @@ def available_cores() -> int:
 def _cgroup_quota(path: Path) -> int | None:
     try:
         quota, period = path.read_text().split()
-        return None if quota == "max" else round(int(quota) / int(period))
+        return None if quota == "max" else max(1, round(int(quota) / int(period)))
     except (OSError, ValueError):
         return None
+
+
+def peak_memory() -> int:
+    """Most bytes of memory that this process held since its program was started."""
+    try:  # on Linux the getrusage figure is inherited through fork and exec: a child reports its parent's peak
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 @cache
@@ -46,6 +58,11 @@ def instruction_set() -> list[str]:
     """The INT8-relevant instruction sets of this CPU: without VNNI, unsigned-by-signed INT8 may saturate."""
     flags = set(_cpu_field("flags").split()) | set(_cpu_field("Features").split())
     return [name for name in _INSTRUCTION_SETS if name in flags]
+
+
+def has_vnni(instructions: Sequence[str]) -> bool:
+    """Whether unsigned-by-signed INT8 products are summed exactly: with VNNI, and on ARM."""
+    return any("vnni" in name or name in ("asimddp", "i8mm", "amx_int8") for name in instructions)
 
 
 def describe() -> dict[str, Any]:

@@ -15,20 +15,22 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .artifact import MANIFEST, Artifact, write_atomically
+from .artifact import MANIFEST, Artifact
 from .benchmarking import RESULTS, Entry, benchmark
 from .calibration import calibrate
+from .classifier import TOKENIZER_FILE
 from .config import Recipe, StudentConfig
 from .errors import InputError, RecipeError
-from .preparation import prepare
+from .files import write_atomically
+from .preparation import prepare, summary
 from .progress import Progress
-from .quantization import GateRefusedError, quantize
+from .quantization import GateRefusedError, Precision, quantize
 from .reporting import model_card, report
 
 NOTE = "run.json"
@@ -37,22 +39,35 @@ LOCK = ".lock"
 
 @dataclass(frozen=True)
 class Step:
-    """A stage of a run: what it writes and how."""
+    """A stage of a run: what it writes, how, from which steps' results and with which settings in its plan."""
 
     out: str
-    work: Callable[[], object]
+    work: Callable[[], Artifact | None]
+    needs: tuple[str, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def run(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> dict[str, Any]:
     """Do all stages that are not done yet; returns the results. Raises RecipeError for a directory of another task."""
     with _locked(out):
+        refuse_another_task(out, recipe)
         _claim(out, recipe)
         steps = list(plan(recipe, out, base, progress))
         for number, step in enumerate(steps, 1):
             progress.note(f"[{number}/{len(steps)}] {step.out}")
-            step.work()
+            _tell(step.work(), progress)
     results: dict[str, Any] = json.loads((out / "report" / RESULTS).read_text(encoding="utf-8"))
     return results
+
+
+def _tell(made: Artifact | None, progress: Progress) -> None:
+    """What a person should know about a finished stage."""
+    if made is None:
+        return
+    for line in summary(made) if made.kind == "data" else []:
+        progress.note(f"  {line}")
+    for warning in made.warnings:
+        progress.note(f"  warning: {warning}")
 
 
 def plan(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> Iterator[Step]:
@@ -61,18 +76,45 @@ def plan(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> It
 
     seed, data, teacher, labels = recipe.seed, out / "data", out / "teacher", out / "labels"
     onnx = out / "teacher-fp32"
-    yield Step("data", lambda: prepare(recipe.task, recipe.data, data, base, seed=seed, progress=progress))
-    yield Step("teacher", lambda: train(data, teacher, recipe.teacher, seed=seed, progress=progress))
-    yield Step("labels", lambda: label(teacher, data, labels, recipe.label, progress=progress))
-    yield Step("teacher-fp32", lambda: export(teacher, data, onnx, recipe.export, seed=seed, progress=progress))
-    yield Step("teacher-fp32 calibrated", lambda: calibrate(onnx, data, progress=progress))
+    yield Step(
+        "data",
+        lambda: prepare(recipe.task, recipe.data, data, base, seed=seed, progress=progress),
+        (),
+        {"task": recipe.task.model_dump(), "data": recipe.data.model_dump()},
+    )
+    yield Step(
+        "teacher",
+        lambda: train(data, teacher, recipe.teacher, seed=seed, progress=progress),
+        ("data",),
+        recipe.teacher.model_dump(),
+    )
+    yield Step(
+        "labels",
+        lambda: label(teacher, data, labels, recipe.label, progress=progress),
+        ("teacher",),
+        {"shard_size": recipe.label.shard_size},
+    )
+    yield Step(
+        "teacher-fp32",
+        lambda: export(teacher, data, onnx, recipe.export, seed=seed, progress=progress),
+        ("teacher",),
+        recipe.export.model_dump(),
+    )
+    yield Step("teacher-fp32 calibrated", _calibrator(onnx, data, progress), ("teacher-fp32",))
+    finals, refused = ["teacher-fp32 calibrated"], list[str]()
     for student in recipe.students:
-        yield from _student_steps(student, recipe, out, progress)
+        for step in _student_steps(student, recipe, out, refused, progress):
+            finals.append(step.out)
+            yield step
     for student in twins(recipe):
-        yield from _twin_steps(student, recipe, out, progress)
-    yield Step("benchmark", lambda: _measure(recipe, out, progress))
-    yield Step("model cards", lambda: _write_cards(out))
-    yield Step("report", lambda: report(out / "benchmark", out / "report", progress=progress))
+        for step in _twin_steps(student, recipe, out, progress):
+            finals.append(step.out)
+            yield step
+    yield Step(
+        "benchmark", lambda: _measure(recipe, out, refused, progress), tuple(finals), recipe.benchmark.model_dump()
+    )
+    yield Step("model cards", lambda: _write_cards(out), ("benchmark",))
+    yield Step("report", lambda: report(out / "benchmark", out / "report", progress=progress), ("benchmark",))
 
 
 def twins(recipe: Recipe) -> list[StudentConfig]:
@@ -80,7 +122,9 @@ def twins(recipe: Recipe) -> list[StudentConfig]:
     return {"none": [], "first": list(recipe.students[:1]), "all": list(recipe.students)}[recipe.controls]
 
 
-def _student_steps(student: StudentConfig, recipe: Recipe, out: Path, progress: Progress) -> Iterator[Step]:
+def _student_steps(
+    student: StudentConfig, recipe: Recipe, out: Path, refused: list[str], progress: Progress
+) -> Iterator[Step]:
     from .training import distill, export
 
     seed, data = recipe.seed, out / "data"
@@ -89,32 +133,35 @@ def _student_steps(student: StudentConfig, recipe: Recipe, out: Path, progress: 
     yield Step(
         f"{name}/torch",
         lambda: distill(out / "teacher", out / "labels", data, home / "torch", student, seed=seed, progress=progress),
+        ("labels",),
+        student.model_dump(),
     )
     yield Step(
         f"{name}/fp32",
         lambda: export(home / "torch", data, home / "fp32", recipe.export, seed=seed, progress=progress),
+        (f"{name}/torch",),
+        recipe.export.model_dump(),
     )
     for variant in recipe.variants:
+        file = f"{name}/{variant}"
         if variant != "fp32":
-            yield Step(f"{name}/{variant}", _quantizer(home, variant, recipe, data, progress))
-        yield Step(f"{name}/{variant} calibrated", _calibrator(home / variant, data, progress))
+            work = _quantizer(home, variant, recipe, data, refused, progress)
+            yield Step(file, work, (f"{name}/fp32",), recipe.quantize.model_dump())
+        yield Step(f"{file} calibrated", _calibrator(home / variant, data, progress), (file,))
 
 
-def _quantizer(home: Path, variant: Any, recipe: Recipe, data: Path, progress: Progress) -> Callable[[], None]:
-    def work() -> None:
+def _quantizer(
+    home: Path, variant: Precision, recipe: Recipe, data: Path, refused: list[str], progress: Progress
+) -> Callable[[], Artifact | None]:
+    def work() -> Artifact | None:
+        source, file, seed = home / "fp32", home / variant, recipe.seed
         try:
-            quantize(
-                home / "fp32",
-                data,
-                home / variant,
-                recipe.quantize,
-                precision=variant,
-                seed=recipe.seed,
-                progress=progress,
-            )
+            return quantize(source, data, file, recipe.quantize, precision=variant, seed=seed, progress=progress)
         except GateRefusedError as refusal:  # the other files are fine: the run goes on without this one
-            shutil.rmtree(home / variant, ignore_errors=True)  # one of an older recipe must not be measured
-            progress.note(f"warning: {refusal}")
+            shutil.rmtree(file, ignore_errors=True)  # one of an older recipe must not be measured
+            progress.note(f"  warning: {refusal}")
+            refused.append(str(refusal))
+            return None
 
     return work
 
@@ -133,38 +180,29 @@ def _twin_steps(student: StudentConfig, recipe: Recipe, out: Path, progress: Pro
     seed, data = recipe.seed, out / "data"
     home = out / "controls" / f"{student.name}-no-teacher"
     name = f"controls/{home.name}"
-    yield Step(
-        f"{name}/torch",
-        lambda: distill(
-            out / "teacher",
-            out / "labels",
-            data,
-            home / "torch",
-            student,
-            seed=seed,
-            use_teacher=False,
-            progress=progress,
-        ),
-    )
+
+    def learn() -> Artifact:
+        teacher, labels = out / "teacher", out / "labels"
+        return distill(teacher, labels, data, home / "torch", student, seed=seed, use_teacher=False, progress=progress)
+
+    yield Step(f"{name}/torch", learn, ("labels",), student.model_dump())
     yield Step(
         f"{name}/fp32",
         lambda: export(home / "torch", data, home / "fp32", recipe.export, seed=seed, progress=progress),
+        (f"{name}/torch",),
+        recipe.export.model_dump(),
     )
-    yield Step(f"{name}/fp32 calibrated", lambda: calibrate(home / "fp32", data, progress=progress))
+    yield Step(f"{name}/fp32 calibrated", _calibrator(home / "fp32", data, progress), (f"{name}/fp32",))
 
 
-def _measure(recipe: Recipe, out: Path, progress: Progress) -> Artifact:
+def _measure(recipe: Recipe, out: Path, refused: list[str], progress: Progress) -> Artifact:
     entries = [Entry("teacher", "teacher", out / "teacher-fp32")]
-    with_twin = {student.name for student in twins(recipe)}
     for student in recipe.students:
-        twin = f"{student.name}-no-teacher" if student.name in with_twin else ""
         homes = [out / "students" / student.name / variant for variant in recipe.variants]
-        entries += [Entry(student.name, "student", home, twin) for home in homes if home.exists()]
-    for name in sorted(with_twin):
-        entries.append(
-            Entry(f"{name}-no-teacher", "control", out / "controls" / f"{name}-no-teacher" / "fp32", timed=False)
-        )
-    notes = {"recipe": recipe.model_dump(), "training": _trainings(recipe, out)}
+        entries += [Entry(student.name, "student", home) for home in homes if home.exists()]
+    for name in (f"{student.name}-no-teacher" for student in twins(recipe)):
+        entries.append(Entry(name, "control", out / "controls" / name / "fp32", timed=False))
+    notes = {"recipe": recipe.model_dump(), "training": _trainings(recipe, out), "refused": refused}
     return benchmark(
         entries, out / "data", out / "benchmark", recipe.benchmark, teacher=out / "teacher", notes=notes,
         seed=recipe.seed, progress=progress,
@@ -172,45 +210,65 @@ def _measure(recipe: Recipe, out: Path, progress: Progress) -> Artifact:
 
 
 def _write_cards(out: Path) -> None:
-    """A README.md in every measured artifact; not part of its manifest, since nothing loads it."""
+    """A README.md in every artifact that a person may use; not part of its manifest, since nothing loads it."""
     results = json.loads((out / "benchmark" / RESULTS).read_text(encoding="utf-8"))
-    for model in results["models"]:
-        if model["path"] and model["role"] != "control":
-            card, file = model_card(results, model).encode(), out / model["path"] / "README.md"
-            if not file.exists() or file.read_bytes() != card:
-                write_atomically(file, card)
+    measured = [model for model in results["models"] if model["path"] and model["role"] != "control"]
+    trained = {model["name"]: _as_torch(model, out) for model in measured if model["role"] == "student"}
+    results["models"] += trained.values()
+    for model in [*measured, *trained.values()]:
+        card, file = model_card(results, model).encode(), out / model["path"] / "README.md"
+        if not file.exists() or file.read_bytes() != card:
+            write_atomically(file, card)
+
+
+def _as_torch(model: dict[str, Any], out: Path) -> dict[str, Any]:
+    """The row of the trained student that a measured file was made of; it was not measured itself."""
+    path = Path(model["path"]).with_name("torch")
+    unknown = dict.fromkeys(("calibration", "retention", "agreement"))
+    size = Artifact.load(out / path).bytes_of("model.safetensors", "config.json", TOKENIZER_FILE)
+    return {**model, **unknown, "variant": "torch", "path": str(path), "bytes": size, "metrics": {}, "speed": []}
 
 
 def _trainings(recipe: Recipe, out: Path) -> list[dict[str, Any]]:
-    """The history of every training in the run."""
+    """The history and the warnings of every training in the run."""
     homes = {"teacher": out / "teacher"}
     homes |= {student.name: out / "students" / student.name / "torch" for student in recipe.students}
     homes |= {f"{s.name}-no-teacher": out / "controls" / f"{s.name}-no-teacher" / "torch" for s in twins(recipe)}
-    trained = {name: Artifact.load(home, "model").measurements for name, home in homes.items()}
+    trained = {name: Artifact.load(home, "model") for name, home in homes.items()}
     keys = ("history", "best_epoch", "seconds")
     return [
-        {"name": name, **{k: measured[k] for k in keys}} for name, measured in trained.items() if "history" in measured
+        {"name": name, **{key: made.measurements[key] for key in keys}, "warnings": made.warnings}
+        for name, made in trained.items()
+        if "history" in made.measurements
     ]
 
 
+def refuse_another_task(out: Path, recipe: Recipe) -> None:
+    """Raise RecipeError if the data of another task is prepared in the directory."""
+    note, ours = out / NOTE, _owner(recipe)
+    if not (note.exists() and (out / "data" / MANIFEST).exists()):
+        return
+    try:
+        theirs = json.loads(note.read_text(encoding="utf-8"))
+        task, labels = theirs["task"], ", ".join(theirs["labels"])
+    except (ValueError, KeyError, TypeError):
+        raise RecipeError(f"{note} is damaged; choose another --out, or delete {out}") from None
+    if theirs != ours:
+        raise RecipeError(
+            f"{out} belongs to the task {task!r} with labels {labels}; this recipe's task is {ours['task']!r} with "
+            f"{', '.join(recipe.task.labels)}: choose another --out"
+        )
+
+
 def _claim(out: Path, recipe: Recipe) -> None:
-    """Mark a directory as this task's; refuse one in which the data of another task is prepared."""
-    note = out / NOTE
-    ours = {"task": recipe.task.name, "labels": list(recipe.task.labels)}
-    if note.exists() and (out / "data" / MANIFEST).exists():
-        try:
-            theirs = json.loads(note.read_text(encoding="utf-8"))
-            task, labels = theirs["task"], ", ".join(theirs["labels"])
-        except (ValueError, KeyError, TypeError):
-            raise RecipeError(f"{note} is damaged; choose another --out, or delete {out}") from None
-        if theirs != ours:
-            raise RecipeError(
-                f"{out} belongs to the task {task!r} with labels {labels}; this recipe's task is {ours['task']!r} with "
-                f"{', '.join(recipe.task.labels)}: choose another --out"
-            )
-    content = json.dumps(ours, ensure_ascii=False).encode()
+    """Mark a directory as this task's."""
+    note, content = out / NOTE, json.dumps(_owner(recipe), ensure_ascii=False).encode()
     if not note.exists() or note.read_bytes() != content:
         write_atomically(note, content)
+
+
+def _owner(recipe: Recipe) -> dict[str, Any]:
+    return {"task": recipe.task.name, "labels": list(recipe.task.labels)}
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from .data.formats import SUFFIXES
 from .data.normalization import normalize
 from .data.tables import DELIMITERS, open_table, texts_of
 from .data.writing import WRITERS, check_target, output
-from .errors import DataError, RecipeError, WorkError
+from .errors import DataError, RecipeError, WorkError, first_line
 from .progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def predict_file(
     except BrokenPipeError:
         raise
     except OSError as error:
-        reason = error.strerror or str(error).splitlines()[0]
+        reason = error.strerror or first_line(error)
         raise WorkError(f"{target or 'standard output'}: cannot be written: {reason}") from None
     return Summary(rows, empty)
 

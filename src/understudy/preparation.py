@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .artifact import Artifact, Plan, TextConfig, finished, sha256_of_file, writing
+from .artifact import Artifact, Plan, TextConfig, finished, writing
 from .config import DataConfig, TaskConfig
-from .data.locating import locate
+from .data.locating import locate, names_hub_split
 from .data.preparing import prepare as prepare_splits
 from .data.storing import write_split
 from .data.task import Task
 from .errors import DataError
+from .files import sha256_of_file
 from .progress import Progress, Silent
 
 _NO_LIMIT = 8192  # models set their own max_length; the data has none
@@ -33,7 +34,7 @@ def prepare(
     `base` is the directory that file names are relative to; None for a hub data set.
     """
     progress = progress or Silent()
-    plan = Plan("prepare", {"task": task.model_dump(), "data": config.model_dump()}, _digests(config, base), seed)
+    plan = Plan("prepare", {"task": task.model_dump(), "data": config.model_dump()}, digests(config, base), seed)
     done = finished(out, plan, progress)
     if done is not None:
         return done
@@ -51,13 +52,24 @@ def prepare(
     return Artifact.load(out)
 
 
-def _digests(config: DataConfig, base: Path | None) -> dict[str, str]:
+def summary(prepared: Artifact) -> list[str]:
+    """A line per split: rows, rows per class, and what always giving the most frequent label would score."""
+    lines = []
+    for name, split in prepared.measurements["splits"].items():
+        classes = ", ".join(f"{label} {count}" for label, count in split.get("classes", {}).items())
+        majority = f"; always {split['majority']['label']}: {split['majority']['share']:.1%}" if classes else ""
+        if split["rows"]:
+            lines.append(f"{name:<10} {split['rows']:>8} rows  {classes}{majority}")
+    return lines
+
+
+def digests(config: DataConfig, base: Path | None) -> dict[str, str]:
     """SHA-256 of the files that a recipe names; a hub split is its name."""
     found = {}
     for name in (config.train, config.val, config.test, *config.unlabeled):
         if not name:
             continue
-        if config.hub and base is None:
+        if names_hub_split(name, config.hub, base):
             found[name] = f"{config.hub}:{config.hub_config}"
             continue
         source = locate(name, config.hub, config.hub_config, base)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .artifact import Artifact, Draft, Plan, finished, short_name, writing
 from .classifier import MODEL_FILE, TOKENIZER_FILE, Classifier, open_session
 from .config import QuantizeConfig
-from .data.storing import read_split
+from .data.storing import TEST_FILE, read_split
 from .data.task import Split
 from .errors import MissingExtraError, WorkError
 from .machine import instruction_set
@@ -56,6 +56,10 @@ class Rung:
     products_in_fp32: float = 0.0  # share, worst first
     tables: bool = True
 
+    def spared(self, products: int) -> int:
+        """How many products stay FP32: at least one where there is a share."""
+        return max(1, round(self.products_in_fp32 * products)) if self.products_in_fp32 else 0
+
 
 LADDER = (
     Rung("all products and tables in INT8"),
@@ -88,6 +92,8 @@ def quantize(
     done = finished(out, plan, progress)
     if done is not None:
         return done
+    for needed in (source, texts):
+        needed.verify(without=TEST_FILE)
     assert source.task is not None
     with (
         writing(out, plan, "model") as draft,
@@ -174,6 +180,7 @@ def _first_accepted(
         verdict = gate.compare(Classifier(replace(source, path=draft.path)))
         advance(1)
         if verdict.passed:
+            advance(len(LADDER) - len(gate.tried))
             return rung, verdict
     assert verdict is not None
     raise GateRefusedError(
@@ -213,7 +220,7 @@ def _static(
     for rung in LADDER:
         candidate = ModelProto()
         candidate.CopyFrom(proto)
-        spared = set(worst_first[: round(rung.products_in_fp32 * len(products))])
+        spared = set(worst_first[: rung.spared(len(products))])
         ranges = {node: full[node] if rung.ranges == "full" else best[node][0] for node in best if node not in spared}
         qdq.insert_products(candidate, ranges)
         if rung.tables and config.embeddings:

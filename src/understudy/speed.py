@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -22,53 +23,55 @@ BATCHES = (1, 32, 256)
 
 @dataclass(frozen=True)
 class Runner:
-    """How to start the worker process of a model: a module and its arguments, the number of threads left open."""
+    """How to start the worker process of a model: a module, what it holds, and further arguments."""
 
     module: str
-    arguments: tuple[str, ...]
+    what: tuple[str, ...]
+    options: tuple[str, ...] = ()
     batches: tuple[int, ...] = BATCHES
+    loads: bool = True  # from files; a process that fits its model tells nothing of load time and memory
 
     def command(self, threads: int) -> list[str]:
         """The command line for so many threads."""
-        arguments = [argument.format(threads=threads) for argument in self.arguments]
-        return [sys.executable, "-m", self.module, *arguments]
+        return [sys.executable, "-m", self.module, *self.what, str(threads), *self.options]
 
 
 def classifier_runner(path: Path) -> Runner:
     """An artifact in the runtime."""
-    return Runner("understudy.worker", ("classifier", str(path), "{threads}"))
+    return Runner("understudy.worker", ("classifier", str(path)))
 
 
 def tfidf_runner(data: Path) -> Runner:
     """The bag-of-words control, fitted on the prepared data."""
-    return Runner("understudy.worker", ("tfidf", str(data), "{threads}"))
+    return Runner("understudy.worker", ("tfidf", str(data)), loads=False)
 
 
 def pipeline_runner(what: str, max_length: int) -> Runner:
     """A torch classifier in a plain transformers pipeline, batch 1 and 32."""
-    arguments = (what, "{threads}", str(max_length))
-    return Runner("understudy.training.pipeline_worker", arguments, batches=(1, 32))
+    return Runner("understudy.training.pipeline_worker", (what,), (str(max_length),), batches=(1, 32))
 
 
 @dataclass
 class Speed:
-    """What was measured of one model."""
+    """What was measured of one model; `load_ms` is the time from the start of a process to its first answer."""
 
     rows: list[dict[str, float]] = field(default_factory=list)
     best: dict[int, NDArray[np.float64]] = field(default_factory=dict)  # threads → texts/s of each pass, best batch
-    peak_rss: int = 0
-    load_ms: float = 0.0
+    peak_rss: int | None = None
+    load_ms: float | None = None
 
 
 class Worker:
     """A running worker process."""
 
     def __init__(self, runner: Runner, threads: int) -> None:
-        self.command = runner.command(threads)
+        self.what = " ".join(runner.what)
+        begun = time.perf_counter()
         self._process = subprocess.Popen(
-            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            runner.command(threads), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        self.load_ms = float(self._receive()["load_ms"])
+        self._receive()  # it has answered its first text
+        self.load_ms = 1000 * (time.perf_counter() - begun)
 
     def ask(self, question: dict[str, Any]) -> dict[str, Any]:
         """Send a question and wait for the answer; raises WorkError with the process's last words."""
@@ -96,7 +99,7 @@ class Worker:
     def _fail(self) -> None:
         _, errors = self._process.communicate()
         last = next((line for line in reversed(errors.splitlines()) if line.strip()), "no message")
-        raise WorkError(f"the process that held {self.command[3]} {self.command[4]} ended: {last}")
+        raise WorkError(f"the process that held {self.what} ended: {last}")
 
 
 @contextmanager
@@ -133,8 +136,8 @@ def measure(
                 for batch in BATCHES:
                     _time_batch(runners, alive, speeds, count, batch, repeats, (file, warm))
                     advance(1)
-                for speed, worker in zip(speeds, alive, strict=True):
-                    if count == threads[0]:
+                for speed, runner, worker in zip(speeds, runners, alive, strict=True):
+                    if count == threads[0] and runner.loads:
                         speed.peak_rss, speed.load_ms = int(worker.ask({"do": "memory"})["peak_rss"]), worker.load_ms
     return speeds
 

@@ -4,6 +4,7 @@
 
     {"do": "time", "texts": FILE, "batch": 1} → {"milliseconds": [one per call]}
     {"do": "logits", "texts": FILE, "out": FILE.npy} → {}
+    {"do": "labels"} → {"labels": [names in the order of the logits]}
     {"do": "memory"} → {"peak_rss": bytes}
 
 Started as `python -m understudy.worker KIND WHAT THREADS`; KIND is classifier or tfidf.
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -24,23 +24,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .machine import peak_memory
+
 
 @dataclass(frozen=True)
 class Subject:
-    """A loaded model: `predict` is what a user would call and what is timed, `logits` what it knows."""
+    """A loaded model: `predict` is what a user would call and what is timed, `logits` (n, labels) what it knows."""
 
     predict: Callable[[Sequence[str]], object]
     logits: Callable[[Sequence[str]], NDArray[np.float32]]
+    labels: Sequence[str]
 
 
 def answer_questions(load: Callable[[], Subject], first_text: str = "a first text") -> None:
-    """Load the model, report how long that and the first answer took, then answer until the input ends."""
+    """Load the model, answer a first text and say so, then answer until the input ends."""
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints must not reach the caller
-    begun = time.perf_counter()
     subject = load()
     subject.predict([first_text])
-    _reply(replies, {"load_ms": 1000 * (time.perf_counter() - begun)})
+    _reply(replies, {})
     for line in sys.stdin:
         question = json.loads(line)
         _reply(replies, _answer(subject, question))
@@ -57,8 +59,9 @@ def limit_threads(threads: int) -> None:
 
 def _answer(subject: Subject, question: dict[str, Any]) -> dict[str, Any]:
     if question["do"] == "memory":
-        unit = 1 if sys.platform == "darwin" else 1024
-        return {"peak_rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+        return {"peak_rss": peak_memory()}
+    if question["do"] == "labels":
+        return {"labels": list(subject.labels)}
     texts = json.loads(Path(question["texts"]).read_text(encoding="utf-8"))
     if question["do"] == "logits":
         np.save(question["out"], subject.logits(texts))
@@ -82,7 +85,7 @@ def _classifier(path: Path, threads: int) -> Subject:
     from .classifier import Classifier
 
     classifier = Classifier.load(path, threads)
-    return Subject(classifier.predict, classifier.logits)
+    return Subject(classifier.predict, classifier.logits, classifier.labels)
 
 
 def _tfidf(data: Path) -> Subject:
@@ -94,7 +97,7 @@ def _tfidf(data: Path) -> Subject:
     assert task is not None
     train, val = (read_split(data / f"{name}.parquet", name) for name in ("train", "val"))
     control = bag_of_words(train, val, len(task.labels))
-    return Subject(control.answer, control.answer)
+    return Subject(control.answer, control.answer, task.labels)
 
 
 def main() -> None:

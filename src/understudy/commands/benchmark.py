@@ -9,36 +9,73 @@ from typing import Any
 import click
 
 from ..config import BenchmarkConfig
-from .options import flags, settle
+from ..errors import InputError
+from .options import directory, flags, out_directory, settle
 
 
 @click.command("benchmark")
 @click.argument("models", nargs=-1, required=True)
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="labelled file: .csv .tsv .jsonl .parquet")
-@click.option("--text", default="text", show_default=True, help="column of the text")
-@click.option("--label", default="label", show_default=True, help="column of the label")
+@click.option(
+    "--data", type=click.Path(path_type=Path), required=True,
+    help="labelled file (.csv .tsv .jsonl .parquet), or the directory that `prepare` wrote",
+)  # fmt: skip
+@click.option("--out", type=out_directory, help="with a prepared directory: where to write what `report` reads")
+@click.option("--teacher", type=directory, help="with a prepared directory: the trained teacher, timed in a pipeline")
+@click.option("--text", default="text", show_default=True, help="column of the text in a file")
+@click.option("--label", default="label", show_default=True, help="column of the label in a file")
 @click.option(
     "--max-length", type=click.IntRange(4), default=512, show_default=True, help="tokens kept by a torch classifier"
+)
+@click.option(
+    "--map", "pairs", multiple=True, metavar="THEIRS=OURS", help="a torch classifier's label and what the task calls it"
 )
 @click.option("--json", "as_json", is_flag=True, help="print everything as JSON")
 @flags(BenchmarkConfig, skip=("pipeline",))
 def command(
-    models: tuple[str, ...], data: Path, text: str, label: str, max_length: int, as_json: bool, **given: Any
-) -> None:
+    models: tuple[str, ...], data: Path, out: Path | None, teacher: Path | None, text: str, label: str,
+    max_length: int, pairs: tuple[str, ...], as_json: bool, **given: Any,
+) -> None:  # fmt: skip
     """Measure MODELS on a labelled file, and compare each two of them on the same texts.
 
     A model is an artifact directory, or the directory or hub name of a torch classifier.
+
+    With the directory that `prepare` wrote as --data, measure ONNX artifacts on its test split, beside the controls,
+    and write the results to --out.
     """
+    config = settle(BenchmarkConfig, {}, given)
+    if (data / "artifact.json").exists():
+        _on_test_split(models, data, out, teacher, config)
+        return
+    if out or teacher:
+        raise InputError(f"--out and --teacher are for a directory that `prepare` wrote, and --data {data} is none")
     from ..comparison import compare_on_file
     from ..display import terminal_progress
 
-    config = settle(BenchmarkConfig, {}, given)
     results = compare_on_file(
-        models, data, config, text=text, label=label, max_length=max_length, progress=terminal_progress()
-    )
+        models, data, config, text=text, label=label, max_length=max_length, label_map=_label_map(pairs),
+        progress=terminal_progress(),
+    )  # fmt: skip
     if as_json:
         click.echo(json.dumps(results, ensure_ascii=False))
-        return
+    else:
+        _print(results)
+
+
+def _on_test_split(
+    models: tuple[str, ...], data: Path, out: Path | None, teacher: Path | None, config: BenchmarkConfig
+) -> None:
+    from ..benchmarking import RESULTS, Entry, benchmark
+    from ..display import terminal_progress
+    from ..reporting import print_summary
+
+    if out is None:
+        raise InputError(f"--data {data} is a prepared directory: say with --out where the results go")
+    entries = [Entry.of(Path(model)) for model in models]
+    made = benchmark(entries, data, out, config, teacher=teacher, notes={}, progress=terminal_progress())
+    print_summary(json.loads((made.path / RESULTS).read_text(encoding="utf-8")))
+
+
+def _print(results: dict[str, Any]) -> None:
     metric = results["task_metric"]
     click.echo(
         f"{'model':<32}{metric:>10}  {'95 % interval':<18}{'ms p50':>8}{'texts/s':>10}{'MB':>8}   n = {results['n']}"
@@ -53,6 +90,13 @@ def command(
             f"{pair['first']} - {pair['second']}: {100 * d['value']:+.2f} points [{low:+.2f}, {high:+.2f}], "
             f"McNemar p = {p:.2g}: {verdict}"
         )
+
+
+def _label_map(pairs: tuple[str, ...]) -> dict[str, str]:
+    for pair in pairs:
+        if "=" not in pair:
+            raise InputError(f"--map {pair}: expected a classifier's label, =, and the task's: --map LABEL_0=negative")
+    return dict(pair.split("=", 1) for pair in pairs)
 
 
 def _row(model: dict[str, Any], metric: str) -> str:

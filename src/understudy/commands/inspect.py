@@ -14,6 +14,7 @@ import click
 def command(artifact: Path, as_json: bool) -> None:
     """Say what ARTIFACT is, after checking the SHA-256 of every file in it."""
     from ..artifact import MANIFEST, Artifact
+    from ..classifier import note_on_arithmetic
 
     found = Artifact.load(artifact, verify=True)
     if as_json:
@@ -30,7 +31,7 @@ def command(artifact: Path, as_json: bool) -> None:
         "files": f"{len(found.files)}, {total / 1e6:.1f} MB, all as the manifest says",
         "seed": found.seed,
         "versions": ", ".join(f"{name} {version}" for name, version in found.versions.items()),
-        "warnings": "; ".join(found.warnings),
+        "warnings": "; ".join(filter(None, [*found.warnings, note_on_arithmetic(found)])),
     }
     for name, value in lines.items():
         if value not in (None, ""):

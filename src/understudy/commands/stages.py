@@ -38,15 +38,14 @@ _seed = click.option("--seed", type=click.IntRange(min=0), help="another seed th
 def prepare(recipe: Path, out: Path, base: Path | None, seed: int | None, **given: Any) -> None:
     """Read, check, normalise, cut and de-duplicate the data of RECIPE."""
     from ..preparation import prepare as stage
+    from ..preparation import summary
 
     settings = load_recipe(recipe)
     config = settle(DataConfig, explicit(settings.data), given)
     base = base if base is not None or config.hub else recipe.parent
     done = stage(settings.task, config, out, base, seed=_seed_of(settings, seed), progress=terminal_progress())
-    for name, split in done.measurements["splits"].items():
-        classes = ", ".join(f"{label} {count}" for label, count in split.get("classes", {}).items())
-        majority = f"; always {split['majority']['label']}: {split['majority']['share']:.1%}" if classes else ""
-        click.echo(f"{name:<10} {split['rows']:>8} rows  {classes}{majority}")
+    for line in summary(done):
+        click.echo(line)
     _end(done)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError, MissingExtraError
+from ..errors import DataError, MissingExtraError, first_line
 
 Row = dict[str, object]
 
@@ -54,7 +54,7 @@ def iter_rows(path: str | Path, columns: Sequence[str] | None = None, chunk: int
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or str(error).splitlines()[0]}") from None
+        raise DataError(f"{path}: cannot be read: {error.strerror or first_line(error)}") from None
 
 
 def check_columns(source: str, wanted: Sequence[str] | None, present: Sequence[str]) -> list[str]:
@@ -179,7 +179,7 @@ def _parquet(path: Path, wanted: list[str] | None, size: int) -> Iterator[Chunk]
                 yield Chunk(start, [{name: row[name] for name in columns} for row in rows])
                 start += len(rows)
     except pa.ArrowException as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise DataError(f"{path}: not a whole Parquet file: {reason}") from None
 
 

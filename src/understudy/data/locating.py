@@ -12,7 +12,6 @@ from .reading import Source
 _ALIASES = ("validation", "val", "dev")
 _ORDER = (".parquet", ".jsonl", ".csv", ".tsv")
 
-
 STARTER = "starter:"
 
 
@@ -22,16 +21,21 @@ def locate(name: str, hub: str, hub_config: str, base: Path | None) -> Source:
     """
     if name.startswith(STARTER):
         return _starter(name)
-    if not hub or name.lower().endswith(SUFFIXES):
-        return (base or Path()) / name
-    if base is None:
+    if names_hub_split(name, hub, base):
         return load_hub(hub, hub_config, name)
+    if base is None or not hub or name.lower().endswith(SUFFIXES):
+        return (base or Path()) / name
     stems = [name, *(alias for alias in _ALIASES if name in _ALIASES and alias != name)]
     for stem in stems:
         for suffix in _ORDER:
             if (path := base / f"{stem}{suffix}").is_file():
                 return path
     raise DataError(f"{base}: no file for split '{name}'; expected {' or '.join(stems)} with {', '.join(_ORDER)}")
+
+
+def names_hub_split(name: str, hub: str, base: Path | None) -> bool:
+    """Whether a name is to be downloaded: with a hub and no directory instead, all but files and starter data."""
+    return bool(hub) and base is None and not name.startswith(STARTER) and not name.lower().endswith(SUFFIXES)
 
 
 def _starter(name: str) -> Path:

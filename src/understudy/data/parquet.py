@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import DataError, MissingExtraError
+from ..errors import DataError, MissingExtraError, first_line
 from .formats import Chunk
 
 
@@ -34,7 +34,7 @@ def column_array(source: str, chunk: Chunk, name: str, type: Any) -> Any:
     try:
         return pa.array([whole(value) if isinstance(value, str) else value for value in values], type)
     except (pa.ArrowException, ValueError, OverflowError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise DataError(
             f"{source}: {chunk.place(0)} and after: column '{name}' does not fit one Parquet type ({reason}); "
             "choose a .jsonl output"

@@ -30,6 +30,7 @@ _REASONS = {
     "held_out": "texts that recur in val or test",
     "held_out_normalized": "texts that recur in val or test but for case and punctuation",
     "contained": "texts that occur inside a text of val or test, or have one inside",
+    "grouped": "texts of groups that val or test has",
     "in_train": "texts that are in train",
 }
 
@@ -80,12 +81,8 @@ def prepare(task: Task, config: DataConfig, seed: int, base: Path | None = None)
     sources = _sources(config, base)
     missing = [name for name in ("val", "test") if name not in sources]
     column = config.group_by if config.group_by != CONTAINMENT else ""
-    if column and not missing:
-        raise DataError(f"group_by = '{column}' has nothing to cut, because val and test are given; remove it")
     readings = {
-        name: read_labeled(
-            source, task, config.text, config.label, name, config.normalize, column if name == "train" else ""
-        )
+        name: read_labeled(source, task, config.text, config.label, name, config.normalize, column)
         for name, source in sources.items()
     }
     for name, reading in readings.items():
@@ -94,6 +91,8 @@ def prepare(task: Task, config: DataConfig, seed: int, base: Path | None = None)
     train, groups = _distinct_train(readings.pop("train"), tally)
     held = {name: reading.split for name, reading in readings.items()}
     train, groups = _without(train, groups, held.values(), config.group_by == CONTAINMENT, tally)
+    if groups:
+        train, groups = _apart(train, groups, [reading.groups or [] for reading in readings.values()], tally)
     if missing:
         train, cuts = _cut(train, groups, task, config, seed, missing, tally)
         held |= cuts
@@ -148,6 +147,16 @@ def _without(
         tally.drop(split.name, "contained", len(related))
         split, groups = _take(split, groups, np.setdiff1d(np.arange(len(split)), related))
     return split, groups
+
+
+def _apart(
+    train: Split, groups: list[Hashable], held_out: Iterable[list[Hashable]], tally: _Tally
+) -> tuple[Split, list[Hashable]]:
+    """Drop the rows of groups that the held-out splits have too."""
+    theirs = {group for groups in held_out for group in groups}
+    rows = [row for row, group in enumerate(groups) if group not in theirs]
+    tally.drop(train.name, "grouped", len(train) - len(rows))
+    return train.take(rows), [groups[row] for row in rows]
 
 
 def _cut(
@@ -207,7 +216,8 @@ def _unlabeled(config: DataConfig, base: Path | None, train: Split, held_out: It
     split = Split("unlabeled", ids, texts, np.full(len(texts), UNLABELED, dtype=np.int64))
     unique = first_occurrences(split)
     tally.drop("unlabeled", "duplicate", unique.same)
-    split, _ = _without(split.take(unique.rows), None, held_out, False, tally)
+    contained = config.group_by == CONTAINMENT
+    split, _ = _without(split.take(unique.rows), None, held_out, contained, tally)
     known = set(train.texts)
     rows = np.array([row for row, text in enumerate(split.texts) if text not in known], dtype=np.int64)
     tally.drop("unlabeled", "in_train", len(split) - len(rows))

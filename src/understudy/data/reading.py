@@ -50,7 +50,7 @@ def read_labeled(
         values.append(row[label])
         places.append(place)
         if group:
-            groups.append(number if is_missing(row[group]) else str(row[group]))
+            groups.append((name, number) if is_missing(row[group]) else str(row[group]))
     if not texts:
         raise DataError(f"{source}: no row has a text in column '{text}'")
     names = source.class_names(label) if isinstance(source, HubSplit) else []

@@ -12,7 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
 
-from ..errors import DataError
+from ..errors import DataError, first_line
 from .formats import CHUNK, READERS, Chunk, check_columns, iter_rows
 from .labels import is_missing
 from .parquet import column_type
@@ -132,7 +132,7 @@ def _open_parquet(path: Path, column: str, out: str) -> Table:
                     yield Chunk(start, rows), batch
                     start += len(rows)
         except (pa.ArrowException, ValueError, OSError) as error:  # ValueError: text that is not UTF-8, nanoseconds
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             raise DataError(f"{path}: rows {start} to {start + CHUNK}: cannot be read: {reason}") from None
 
     with pq.ParquetFile(path) as file:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, BinaryIO
 
-from ..errors import DataError, MissingExtraError
+from ..errors import DataError, MissingExtraError, first_line
 from .formats import Chunk
 from .parquet import column_array, whole
 from .tables import Table
@@ -129,7 +129,7 @@ def _write_parquet(file: BinaryIO, table: Table, names: Sequence[str], excel_saf
         finally:
             writer.close()
     except pa.ArrowException as error:
-        raise DataError(f"{table.name}: cannot become Parquet: {str(error).splitlines()[0]}") from None
+        raise DataError(f"{table.name}: cannot become Parquet: {first_line(error)}") from None
 
 
 def _cell(value: object) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from .formats import digits, megabytes, p_value, percent, points
 from .view import (
-    FILES,
     Model,
     Results,
     bag_of_words_of,
@@ -29,6 +28,8 @@ def sentences(results: Results) -> list[str]:
     for student in [model for model in shown(results) if model["role"] == "student"]:
         for about in (_about_bag_of_words, _about_teacher, _about_int8):
             said += about(results, student)
+    said += [f"Refused: {refusal}." for refusal in results["refused"]]
+    said += [f"Warning, {part['name']}: {text}" for part in results["training"] for text in part.get("warnings", [])]
     said += [f"Warning, {model['key']}: {text}" for model in results["models"] for text in model["warnings"]]
     # No line may begin with one of the signs.
     return [sentence.replace(" %", "\u00a0%").replace(" < ", "\u00a0<\u00a0") for sentence in said]
@@ -64,10 +65,11 @@ def _about_bag_of_words(results: Results, student: Model) -> list[str]:
 
 
 def _about_teacher(results: Results, student: Model) -> list[str]:
-    """The paired test against the same student without a teacher, of the variant that has one."""
+    """The paired test against the same student without a teacher: FP32 against FP32 where that was measured."""
     models = {model["key"]: model for model in results["models"]}
-    for variant in (student["variant"], *FILES):
-        first, twin = (models.get(f"{name}/{variant}") for name in (student["name"], f"{student['name']}-no-teacher"))
+    twin = models.get(f"{student['name']}-no-teacher/fp32")
+    for variant in ("fp32", student["variant"]):
+        first = models.get(f"{student['name']}/{variant}")
         if first and twin and first["value"] is not None and twin["value"] is not None:
             gap = _gap(results, first, twin)
             verdict = _verdict(gap, "helped", "harmed", "made no difference that this split can show for")

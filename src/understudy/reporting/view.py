@@ -46,7 +46,16 @@ def prepared(results: Results) -> dict[str, Any]:
 
     Each model gets: key, kind, score (the task metric on test) with value, low, high; p50 and rate (one thread).
     """
-    filled = {"recipe": {}, "data": {}, "training": [], "comparisons": [], "machine": {}, "versions": {}, **results}
+    filled = {
+        "recipe": {},
+        "data": {},
+        "training": [],
+        "refused": [],
+        "comparisons": [],
+        "machine": {},
+        "versions": {},
+        **results,
+    }
     filled["data"] = _data(filled["data"] or {})
     filled["models"] = _in_order([_derived(model, results["task_metric"]) for model in results["models"]])
     return filled

@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..artifact import write_atomically
+from ..files import write_atomically
 
 Tensors = dict[str, Tensor]
 
@@ -56,6 +56,8 @@ def random_state(device: torch.device) -> Tensors:
     state = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state(device)
+    if device.type == "mps":
+        state["mps"] = torch.mps.get_rng_state()
     return state
 
 
@@ -64,3 +66,5 @@ def restore_random_state(device: torch.device, state: Tensors) -> None:
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
+    if device.type == "mps" and "mps" in state:
+        torch.mps.set_rng_state(state["mps"])

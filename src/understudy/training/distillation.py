@@ -23,7 +23,7 @@ from ..config import (
     TextCNNStudent,
     TransformerStudent,
 )
-from ..data.storing import read_split
+from ..data.storing import TEST_FILE, read_split
 from ..data.task import Split, Task
 from ..errors import ArtifactError
 from ..progress import Progress, Silent
@@ -57,7 +57,7 @@ def distill(
     plan = Plan(
         "distill" if use_teacher else "train-without-teacher",
         config.model_dump(),
-        {"teacher": model.digest, "labels": soft.digest, "data": source.digest},
+        {"teacher": model.digest, "labels": soft.digest, "data": source.digest, **_outside(config)},
         seed,
     )
     done = finished(out, plan, progress)
@@ -65,6 +65,8 @@ def distill(
         return done
     if soft.inputs != {"teacher": model.digest, "data": source.digest}:
         raise ArtifactError(f"{labels} was made by another teacher or of other data; run `understudy label` again")
+    for needed in (model, soft, source) if use_teacher else (source,):
+        needed.verify(without=TEST_FILE)
     assert source.task is not None and source.text is not None and model.text is not None
     text = TextConfig(source.text.normalize, config.max_length or model.text.max_length)
     train, val = read_split(data / "train.parquet", "train"), read_split(data / "val.parquet", "val")
@@ -88,7 +90,7 @@ def distill(
             draft, network, text, Lesson(transfer, val, objective, targets), budget, seed=seed, progress=progress,
             description=f"distill {config.name}" if use_teacher else f"train {config.name} without the teacher",
         )  # fmt: skip
-        draft.details["kind"] = config.kind
+        draft.details |= {"kind": config.kind, "soft_labels": use_teacher}
         networks.save(network, draft.path)
     return Artifact.load(out)
 
@@ -117,7 +119,7 @@ def _student(
     train, transfer = texts
     match config:
         case CutStudent():
-            source = _origin(config, teacher, task, use_teacher, seed)
+            source = _origin(config, teacher, task, use_teacher, seed, warnings)
             module = networks.cut(source, config.layers, config.dropout)
             network = Network(module, source.tokenizer, source.pad_id, "transformer")
             return _trimmed(network, text, transfer, warnings) if config.trim_vocabulary else network
@@ -132,13 +134,23 @@ def _student(
             )  # fmt: skip
             return Network(module, tokenizer, 0, "transformer")
         case TextCNNStudent():
-            return _textcnn(config, teacher, task, train, use_teacher, seed)
+            return _textcnn(config, teacher, task, train, use_teacher, seed, warnings)
 
 
-def _origin(config: StudentConfig, teacher: Artifact, task: Task, use_teacher: bool, seed: int) -> Network:
+def _outside(config: StudentConfig) -> dict[str, str]:
+    """What a student is made of beside the teacher and the data."""
+    return networks.digests(config.model) if isinstance(config, PretrainedStudent) else {}
+
+
+def _origin(
+    config: StudentConfig, teacher: Artifact, task: Task, use_teacher: bool, seed: int, warnings: list[str]
+) -> Network:
     """The teacher, or for a twin the pretrained encoder that the teacher started from."""
-    if not use_teacher and teacher.stage == "train" and teacher.config["train"]:
+    if use_teacher:
+        return networks.load(teacher)
+    if teacher.stage == "train" and teacher.config["train"]:
         return networks.load_pretrained(str(teacher.config["model"]), task.labels, config.dropout, seed)
+    warnings.append("a ready teacher was not trained here: this control starts from its weights, and is no fair twin")
     return networks.load(teacher)
 
 
@@ -156,14 +168,20 @@ def _trimmed(network: Network, text: TextConfig, transfer: Split, warnings: list
 
 
 def _textcnn(
-    config: TextCNNStudent, teacher: Artifact, task: Task, train: Split, use_teacher: bool, seed: int
+    config: TextCNNStudent,
+    teacher: Artifact,
+    task: Task,
+    train: Split,
+    use_teacher: bool,
+    seed: int,
+    warnings: list[str],
 ) -> Network:
     tokenizer = vocabulary.learn_words(train.texts, config.vocabulary, config.min_count)
     module = TextCNN(
         tokenizer.get_vocab_size(), config.width, config.filters, config.kernels, len(task.labels), config.dropout
     )
     if config.teacher_embeddings:
-        source = _origin(config, teacher, task, use_teacher, seed)
+        source = _origin(config, teacher, task, use_teacher, seed, warnings)
         assert isinstance(source.module, HubClassifier)
         model: Any = source.module.model
         table = model.get_input_embeddings().weight.detach()

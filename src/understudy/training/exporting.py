@@ -5,6 +5,7 @@ understudy export runs/x/students/small/torch --data runs/x/data --out runs/x/st
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import warnings
@@ -18,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..artifact import Artifact, Plan, finished, short_name, writing
-from ..classifier import MODEL_FILE, TOKENIZER_FILE, open_session
+from ..classifier import LABELS_KEY, MODEL_FILE, TOKENIZER_FILE, open_session
 from ..config import ExportConfig
-from ..data.storing import read_split
-from ..errors import WorkError
+from ..data.storing import TEST_FILE, read_split
+from ..errors import WorkError, first_line
 from ..progress import Progress, Silent
 from ..tokenization import TextEncoder, Tokens
 from . import networks
@@ -38,11 +39,13 @@ def export(
     done = finished(out, plan, progress)
     if done is not None:
         return done
+    for needed in (source, texts):
+        needed.verify(without=TEST_FILE)
     assert source.text is not None
     network = networks.load(source)
     with writing(out, plan, "model") as draft, progress.track(f"export {short_name(model)}", 3) as advance:
         file = draft.path / MODEL_FILE
-        to_onnx(network.module, file)
+        to_onnx(network.module, file, source.task.labels if source.task else ())
         advance(1)
         sample = _sample(read_split(data / "train.parquet", "train").texts, config.samples, seed)
         tokens = TextEncoder(network.tokenizer, source.text).encode(sample)
@@ -56,8 +59,11 @@ def export(
     return Artifact.load(out)
 
 
-def to_onnx(module: nn.Module, file: Path) -> None:
-    """Write a module as ONNX: input_ids and attention_mask (n, length), int64, to logits (n, labels)."""
+def to_onnx(module: nn.Module, file: Path, labels: Sequence[str] = ()) -> None:
+    """Write a module as ONNX: input_ids and attention_mask (n, length), int64, to logits (n, labels).
+
+    The names of `labels`, in the order of the logits, go into the file's metadata, where `Classifier` checks them.
+    """
     example = (torch.ones(2, 8, dtype=torch.int64), torch.ones(2, 8, dtype=torch.int64))
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
     wrapped = _Inference(module).eval()
@@ -71,6 +77,9 @@ def to_onnx(module: nn.Module, file: Path) -> None:
                 wrapped, example, dynamo=True, verbose=False, input_names=["input_ids", "attention_mask"],
                 output_names=["logits"], dynamic_shapes=({0: batch, 1: length}, {0: batch, 1: length}),
             )  # fmt: skip
+        except torch.onnx.OnnxExporterError as error:
+            name, cause = type(getattr(module, "model", module)).__name__, first_line(error.__cause__ or error)
+            raise WorkError(f"torch cannot export {name} to ONNX: {cause}; use another model") from None
         finally:
             chatter.setLevel(level)
     assert program is not None
@@ -81,6 +90,8 @@ def to_onnx(module: nn.Module, file: Path) -> None:
     for node in proto.graph.node:  # source lines of the exporting machine
         node.doc_string = ""
         del node.metadata_props[:]
+    if labels:
+        proto.metadata_props.add(key=LABELS_KEY, value=json.dumps(list(labels)))
     onnx.save(proto, file)
 
 

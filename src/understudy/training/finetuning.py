@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..artifact import Artifact, Draft, Plan, TextConfig, finished, writing
 from ..config import OptimizationConfig, TeacherConfig
-from ..data.storing import read_split
+from ..data.storing import TEST_FILE, read_split
 from ..data.task import Split
 from ..decision import label_permutation
 from ..progress import Progress, Silent
@@ -32,10 +32,11 @@ def train(
     """Fine-tune a pretrained encoder on the training split, or take a ready classifier as it is."""
     progress = progress or Silent()
     source = Artifact.load(data, "data")
-    plan = Plan("train", config.model_dump(), {"data": source.digest}, seed)
+    plan = Plan("train", config.model_dump(), {"data": source.digest, **networks.digests(config.model)}, seed)
     done = finished(out, plan, progress)
     if done is not None:
         return done
+    source.verify(without=TEST_FILE)
     assert source.task is not None and source.text is not None
     text = TextConfig(source.text.normalize, config.max_length)
     with writing(out, plan, "model") as draft:

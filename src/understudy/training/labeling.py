@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..artifact import Artifact, Plan, finished, writing
 from ..config import LabelConfig
-from ..data.storing import read_split
+from ..data.storing import TEST_FILE, read_split
 from ..data.task import Split
 from ..decision import fit_temperature, log_softmax
 from ..errors import ArtifactError
@@ -39,6 +39,8 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
     done = finished(out, plan, progress)
     if done is not None:
         return done
+    for needed in (model, source):
+        needed.verify(without=TEST_FILE)
     assert model.text is not None and model.task is not None and source.task is not None
     if model.task.labels != source.task.labels:
         raise ArtifactError(
@@ -52,7 +54,7 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
     splits = [read_split(data / f"{name}.parquet", name) for name in SPLITS if (data / f"{name}.parquet").exists()]
     with writing(out, plan, "labels") as draft:
         draft.task, draft.text = source.task, model.text
-        calls = 0
+        taken_up = 0
         with progress.track("label with the teacher", sum(len(split) for split in splits)) as advance:
             for split in splits:
                 for number, start in enumerate(range(0, len(split), config.shard_size)):
@@ -60,15 +62,19 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
                     part = split.take(range(start, min(start + config.shard_size, len(split))))
                     if shard.exists():  # written by the run that was interrupted
                         advance(len(part))
+                        taken_up += len(part)
                         continue
                     tokens = encoder.encode(part.texts)
                     logits = infer(network.module, tokens, network.pad_id, device, config.batch_size, advance)
                     _write_shard(shard, draft.work / shard.name, part.ids, logits)
-                    calls += len(part)
         val = next(split for split in splits if split.name == "val")
         logits = read_labels(draft.path, "val", val.ids)
         draft.decision = {"temperature": fit_temperature(logits, val.labels)}
-        draft.measurements = {"teacher_calls": calls, "confidence": _confidence(draft.path, splits)}
+        draft.measurements = {
+            "teacher_calls": sum(map(len, splits)),
+            "of_an_interrupted_run": taken_up,
+            "confidence": _confidence(draft.path, splits),
+        }
     return Artifact.load(out)
 
 
@@ -76,7 +82,7 @@ def read_labels(labels: Path, split: str, ids: Sequence[str]) -> NDArray[np.floa
     """Logits (n, labels) of a split's examples in the order of `ids`; raises KeyError for an unknown id."""
     tables = [pq.read_table(shard) for shard in sorted(labels.glob(f"{split}-*.parquet"))]
     table = pa.concat_tables(tables)
-    columns = np.stack(table["logits"].combine_chunks().flatten().to_numpy().reshape(len(table), -1))
+    columns = table["logits"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
     row = {example: index for index, example in enumerate(table["id"].to_pylist())}
     return np.ascontiguousarray(columns[[row[example] for example in ids]], dtype=np.float32)
 

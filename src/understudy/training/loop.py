@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..config import OptimizationConfig
 from ..data.task import Labels
 from ..decision import log_softmax
-from ..errors import WorkError
+from ..errors import InputError, WorkError, first_line
 from ..machine import available_cores, instruction_set
 from ..metrics import METRICS, confusion
 from ..progress import Progress
@@ -72,7 +72,7 @@ def fit(
     device = choose_device(config.device)
     model.to(device)
     steps = math.ceil(len(train.tokens) / config.batch_size)
-    optimizer, schedule = _optimizer(model, config, steps * config.epochs)
+    optimizer, schedule = make_optimizer(model, config, steps * config.epochs)
     torch.manual_seed(seed)
     run, best = Fit(), _copy(model)
     saved = checkpoint.load_checkpoint(work / "checkpoint.safetensors")
@@ -85,11 +85,11 @@ def fit(
         advance(run.epochs_done * steps + run.batch)
         while run.epochs_done < config.epochs and not _out_of_patience(run, config):
             model.train()
-            plan = _epoch_batches(train.tokens, config.batch_size, seed, run.epochs_done)
+            plan = epoch_batches(train.tokens, config.batch_size, seed, run.epochs_done)
             for rows in plan[run.batch :]:
                 batch = collate(train, rows, pad_id, device)
                 learning_rate = schedule(run.epochs_done * steps + run.batch)
-                parts = _step(model, batch, objective, optimizer, learning_rate, config, device)
+                parts = train_step(model, batch, objective, optimizer, learning_rate, config, device)
                 for name, value in parts.items():
                     run.sums[name] = run.sums.get(name, 0.0) + value * len(rows)
                 run.batch += 1
@@ -144,7 +144,7 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise WorkError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from None
+        raise InputError(f"device {name!r} cannot be used here: {first_line(error)}") from None
     return device
 
 
@@ -165,7 +165,7 @@ def pad(tokens: Sequence[Tokens], pad_id: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(ids), torch.from_numpy(mask.astype(np.int64))
 
 
-def _epoch_batches(tokens: Sequence[Tokens], size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+def epoch_batches(tokens: Sequence[Tokens], size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
     """A random order of batches of similar length; the same for the same seed and epoch."""
     random = np.random.default_rng((seed, epoch))
     order = random.permutation(len(tokens))
@@ -178,7 +178,7 @@ def _epoch_batches(tokens: Sequence[Tokens], size: int, seed: int, epoch: int) -
     return [cut[index] for index in random.permutation(len(cut))]
 
 
-def _step(
+def train_step(
     model: nn.Module,
     batch: Batch,
     objective: Objective,
@@ -187,6 +187,7 @@ def _step(
     config: OptimizationConfig,
     device: torch.device,
 ) -> dict[str, float]:
+    """One optimiser step; returns the loss and its parts. Raises WorkError for a loss that is not finite."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
     with torch.autocast(device.type, torch.bfloat16, enabled=_use_bf16(config, device)):
@@ -212,7 +213,7 @@ def _use_bf16(config: OptimizationConfig, device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.is_bf16_supported()
 
 
-def _optimizer(
+def make_optimizer(
     model: nn.Module, config: OptimizationConfig, total: int
 ) -> tuple[torch.optim.AdamW, Callable[[int], float]]:
     """AdamW without decay on biases and norms, and the learning rate by step."""

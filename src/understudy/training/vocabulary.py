@@ -114,7 +114,8 @@ def embeddings_from_teacher(words: Tokenizer, teacher: Tokenizer, table: Tensor,
 def _shell(model: models.Model) -> Tokenizer:
     """A tokenizer that lower-cases and cuts at spaces and punctuation marks."""
     shell = Tokenizer(model)
-    shell.normalizer = normalizers.BertNormalizer(lowercase=True)
+    # marks stay: stripping "accents" also takes vowel signs from Indic words, which makes others of them
+    shell.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=False)
     shell.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     return shell
 

@@ -1,0 +1,72 @@
+"""--dry-run: what is there stays, what an edit reaches is to do, and nothing is written."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from understudy.config import Recipe, load_recipe
+from understudy.errors import RecipeError
+from understudy.estimating import Forecast, estimate
+
+
+@pytest.fixture
+def recipe(workshop: Path) -> Recipe:
+    return load_recipe(workshop / "recipe.toml")
+
+
+def to_do(forecast: Forecast) -> set[str]:
+    return {name for name, there in forecast.steps if not there}
+
+
+def edited(recipe: Recipe, section: str, **changes: Any) -> Recipe:
+    return recipe.model_copy(update={section: getattr(recipe, section).model_copy(update=changes)})
+
+
+def test_a_finished_run_has_nothing_to_do(recipe: Recipe, finished_run: Path, workshop: Path) -> None:
+    forecast = estimate(recipe, finished_run, workshop)
+    assert (to_do(forecast), forecast.teacher_calls, forecast.seconds) == (set(), 0, 0.0)
+
+
+def test_an_edit_reaches_what_comes_after_it(
+    recipe: Recipe, finished_run: Path, workshop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("understudy.estimating._products_per_second", lambda: 1e9)
+    whole = estimate(recipe, workshop / "absent", workshop)
+    names = {name for name, _ in whole.steps}
+    students = [s.model_copy(update={"temperature": 4.0}) if s.name == "cnn" else s for s in recipe.students]
+    student = estimate(recipe.model_copy(update={"students": students}), finished_run, workshop)
+    expected = {name for name in names if name.startswith("students/cnn/")} | {"benchmark", "model cards", "report"}
+    assert (to_do(student), student.teacher_calls) == (expected, 0)
+    teacher = estimate(edited(recipe, "teacher", epochs=6), finished_run, workshop)
+    assert (to_do(teacher), teacher.teacher_calls) == (names - {"data"}, 630)
+    assert to_do(estimate(edited(recipe, "benchmark", repeats=2), finished_run, workshop)) == {
+        "benchmark", "model cards", "report"
+    }  # fmt: skip
+    assert to_do(estimate(recipe.model_copy(update={"seed": 6}), finished_run, workshop)) == names
+    assert 0 < student.seconds < whole.seconds < teacher.seconds  # it has an epoch more
+
+
+def test_other_data_reaches_everything(recipe: Recipe, finished_run: Path, workshop: Path, tmp_path: Path) -> None:
+    shutil.copyfile(workshop / "train.csv", tmp_path / "train.csv")
+    assert not to_do(estimate(recipe, finished_run, tmp_path))
+    with (tmp_path / "train.csv").open("a", encoding="utf-8") as file:
+        file.write("one more film,good\n")
+    forecast = estimate(recipe, finished_run, tmp_path)
+    assert to_do(forecast) == {name for name, _ in forecast.steps}
+
+
+def test_twins_take_disk_too(recipe: Recipe, workshop: Path) -> None:
+    sizes = [
+        estimate(recipe.model_copy(update={"controls": controls}), workshop / "absent", workshop).disk_bytes
+        for controls in ("none", "first", "all")
+    ]
+    assert sizes == sorted(set(sizes))
+
+
+def test_the_directory_of_another_task_is_refused(recipe: Recipe, finished_run: Path, workshop: Path) -> None:
+    with pytest.raises(RecipeError, match="belongs to the task 'tiny'"):
+        estimate(edited(recipe, "task", name="other"), finished_run, workshop)

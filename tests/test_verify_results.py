@@ -1,0 +1,178 @@
+"""The committed figures follow from the committed logits, and an edited figure is found."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+COMMITTED = BENCHMARKS / "results" / "emotion" / "seed-13"
+if not COMMITTED.exists():
+    pytest.skip("benchmarks/ does not come with the sdist", allow_module_level=True)
+
+sys.path.insert(0, str(BENCHMARKS))  # verify_results imports its neighbour `tables`
+verify_results = importlib.import_module("verify_results")
+
+MODELS = ("teacher/fp32", "cut3/fp32")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bootstraps_are_drawn_once() -> Iterator[None]:
+    """The edits below leave the logits alone, so that each model's bootstrap would come out the same again."""
+    drawn: dict[object, Any] = {}
+    evaluate = verify_results.evaluate
+
+    def remembered(probabilities: np.ndarray, labels: np.ndarray, resamples: int, seed: int) -> Any:
+        key = (probabilities.tobytes(), labels.tobytes(), resamples, seed)
+        if key not in drawn:
+            drawn[key] = evaluate(probabilities, labels, resamples, seed)
+        return drawn[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verify_results, "evaluate", remembered)
+        yield
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A copy of the committed run with two of its models."""
+    copy = shutil.copytree(COMMITTED, tmp_path / "results" / "emotion" / "seed-13") / "results.json"
+    results = _read(copy)
+    results["models"] = [row for row in results["models"] if f"{row['name']}/{row['variant']}" in MODELS]
+    results["comparisons"] = [row for row in results["comparisons"] if row["first"] in MODELS]
+    _write(copy, results)
+    return copy
+
+
+def _read(file: Path) -> dict[str, Any]:
+    results: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return results
+
+
+def _write(file: Path, results: dict[str, Any]) -> None:
+    file.write_text(json.dumps(results), encoding="utf-8")
+
+
+def _edit(file: Path, name: str, path: str, add: float) -> None:
+    """Add to one figure of a model or comparison, by the path that complaints give."""
+    results = _read(file)
+    rows = {f"{row['name']}/{row['variant']}": row for row in results["models"]}
+    rows |= {f"{row['first']} against {row['second']}": row for row in results["comparisons"]}
+    inner: Any = rows[name]
+    *parents, last = (int(part) if part.isdigit() else part for part in path.split("."))
+    for part in parents:
+        inner = inner[part]
+    inner[last] += add
+    _write(file, results)
+
+
+def _change_logits(file: Path, name: str, **arrays: Any) -> None:
+    stored = file.parent / "logits" / f"{name}.npz"
+    np.savez_compressed(stored, **{**np.load(stored), **arrays})
+
+
+def test_committed_figures_follow_from_the_logits() -> None:
+    count, wrong = verify_results.check(COMMITTED / "results.json")
+    # 13 models: 7 metrics, 6 classes, 36 cells, retention and agreement; 11 ratios; 25 comparisons.
+    assert (count, wrong) == (13 * (7 * 4 + 6 * 4 + 36 + 2 * 4) + 11 + 25 * 7, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "add"),
+    [
+        ("cut3/fp32", "metrics.test.accuracy.value", 0.0005),
+        ("cut3/fp32", "metrics.test.weighted_f1.value", 1e-8),
+        ("cut3/fp32", "metrics.test.ece.ci95.0", 1e-8),
+        ("teacher/fp32", "metrics.test.accuracy.ci95.1", 1e-8),
+        ("cut3/fp32", "metrics.test.nll.n", 1),
+        ("cut3/fp32", "retention.value", 1e-8),
+        ("cut3/fp32", "retention.ci95.0", 1e-8),
+        ("cut3/fp32", "agreement.ci95.1", 1e-8),
+        ("cut3/fp32", "per_class.2.f1", 1e-8),
+        ("cut3/fp32", "confusion.1.2", 1),
+        ("cut3/fp32", "compression_ratio", 1e-8),
+        ("cut3/fp32 against teacher/fp32", "difference.value", 1e-8),
+        ("cut3/fp32 against teacher/fp32", "difference.ci95.0", 1e-8),
+        ("cut3/fp32 against teacher/fp32", "mcnemar.only_first", 1),
+        ("cut3/fp32 against teacher/fp32", "mcnemar.p", 1e-8),
+        ("cut3/fp32 against tfidf-lr/sklearn", "mcnemar.p", 1e-17),  # itself about 1e-16
+    ],
+)
+def test_an_edited_figure_is_the_only_complaint(file: Path, name: str, path: str, add: float) -> None:
+    _edit(file, name, path, add)
+    _, (complaint,) = verify_results.check(file)
+    assert complaint.startswith(f"{file}: {name} {path}: ")
+
+
+def test_a_missing_and_an_invented_figure_are_found(file: Path) -> None:
+    results = _read(file)
+    metrics = results["models"][1]["metrics"]["test"]
+    del metrics["brier"]["n"]
+    metrics["f2"] = {"value": 1.0}
+    results["models"][1]["agreement"]["value"] = None
+    _write(file, results)
+    _, wrong = verify_results.check(file)
+    assert [line.removeprefix(f"{file}: cut3/fp32 ") for line in wrong] == [
+        "agreement.value: None, logits: 0.972",
+        "metrics.test.brier.n: missing, logits: 2000",
+        "metrics.test.f2.value: 1.0, logits: nothing",
+    ]
+
+
+def test_a_mistake_in_metrics_cannot_hide(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = verify_results.confusion
+    monkeypatch.setattr(verify_results, "confusion", lambda labels, predictions, n: right(predictions, labels, n))
+    _, wrong = verify_results.check(file)
+    assert any("cut3/fp32 confusion.0.1: understudy.metrics finds" in line for line in wrong)
+
+
+def test_rows_must_match_by_id(file: Path) -> None:
+    labels = np.load(file.parent / "labels.npz")
+    ids = labels["ids"].copy()
+    ids[[0, 1]] = ids[[1, 0]]
+    _change_logits(file, "textcnn-int8", ids=ids)
+    _change_logits(file, "small-fp16", ids=ids[:-1])
+    (file.parent / "logits" / "tfidf-lr-sklearn.npz").unlink()
+    assert verify_results.check(file) == (
+        0,
+        [
+            f"{file}: logits/small-fp16.npz: ids differ from those of the labels",
+            f"{file}: logits/textcnn-int8.npz: ids differ from those of the labels",
+            f"{file}: logits/tfidf-lr-sklearn.npz: missing",
+        ],
+    )
+
+
+def test_ids_must_be_unique(file: Path) -> None:
+    labels = np.load(file.parent / "labels.npz")
+    ids = labels["ids"].copy()
+    ids[0] = ids[1]
+    np.savez_compressed(file.parent / "labels.npz", ids=ids, labels=labels["labels"])
+    for stored in (file.parent / "logits").glob("*.npz"):
+        _change_logits(file, stored.stem, ids=ids)
+    assert verify_results.check(file) == (0, [f"{file}: labels.npz: ids are not unique"])
+
+
+@pytest.mark.parametrize("add", [0, 0.01])
+def test_exit_code_tells_whether_all_is_right(
+    add: float, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "README.md").write_text("no tables", encoding="utf-8")
+    monkeypatch.setattr(verify_results, "README", tmp_path / "README.md")
+    monkeypatch.setattr(verify_results, "RESULTS", tmp_path / "results")
+    _edit(file, "cut3/fp32", "metrics.test.macro_f1.value", add)
+    with pytest.raises(SystemExit) as stop:
+        verify_results.main()
+    wrong = int(add > 0)
+    out, err = capsys.readouterr()
+    assert stop.value.code == wrong
+    assert out.endswith(f"figures recomputed from logits, {wrong} wrong\n")
+    assert len(err.splitlines()) == wrong

@@ -16,7 +16,8 @@ import understudy
 SRC = Path(understudy.__file__).parent
 # A module imports from the lines above its own, never from its own line; a folder counts as one module.
 LAYERS = (
-    {"errors", "progress", "machine", "explaining"},
+    {"errors", "progress", "machine", "explaining", "soft_terms"},
+    {"sections"},
     {"config", "files"},
     {"data"},
     {"artifact"},

@@ -22,6 +22,7 @@ from understudy.errors import RecipeError
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.toml"))
 STUDENT: dict[str, Any] = {"name": "s", "kind": "cut"}
+THREE = {"name": "mood", "labels": ["bad", "fair", "good"]}
 RAW: dict[str, Any] = {
     "task": {"name": "mood", "labels": ["bad", "good"]},
     "data": {"train": "train.csv"},
@@ -188,6 +189,35 @@ def test_layers_are_a_number_or_a_list(layers: int | list[int]) -> None:
             "students.1: class_weights act on the hard term, which soft_weight = 1 removes",
         ),
         (
+            {"distill": {"loss": "mse", "temperature": 2.0}},
+            "distill: temperature: for loss kl, bce or dkd, not mse; remove what is not read",
+        ),
+        (
+            {"students": students({"loss": "bce", "other_weight": 1.0, "target_weight": 2.0})},
+            "students.0: other_weight, target_weight: for loss dkd, not bce; remove what is not read",
+        ),
+        (
+            {"task": THREE, "distill": {"loss": "dkd", "target_weight": 0, "other_weight": 0}},
+            "distill: target_weight and other_weight are both 0, which leaves no soft term: raise one",
+        ),
+        (
+            {"students": students({"loss": "dkd"})},
+            "loss dkd needs three labels: with two there is nothing to decouple, and it would be kl; set loss = kl",
+        ),
+        (
+            {"distill": {"soft_weight": 0, "correct_teacher": True}},
+            "distill: loss and correct_teacher act on the soft term, which soft_weight = 0 removes",
+        ),
+        (
+            {"distill": {"loss": "hard"}, "students": students({}, {"soft_weight": 0})},
+            "students.1: loss and correct_teacher act on the soft term, which soft_weight = 0 removes",
+        ),
+        ({"label": {"folds": 1}}, "label.folds: must be 0 (off) or at least 2, got 1"),
+        (
+            {"label": {"folds": 2}, "teacher": {"train": False}},
+            "label.folds trains the teacher again, and train = false leaves it as it is: set folds = 0",
+        ),
+        (
             {"students": students({}, {"name": "s"})},
             "students must have distinct names, got s, s",
         ),
@@ -232,6 +262,7 @@ def test_what_is_near_to_them_is_fine() -> None:
     read(data={"train": "t", "val": "validation", "test": "test", "hub": "a/b", "hub_config": "c"})
     read(teacher={"train": False, "label_map": {"a": "good"}, "max_length": 64, "model": "x"})
     read(distill={"soft_weight": 1.0, "class_weights": "none"})
+    read(distill={"loss": "hard", "soft_weight": 0.5}, label={"folds": 2})
     assert parse(TeacherConfig, {"learning_rate": 1}, "x").learning_rate == 1.0
 
 
@@ -253,13 +284,27 @@ def test_every_setting_of_distill_reaches_every_kind(kind: str) -> None:
     distill: dict[str, Any] = {
         "epochs": 2, "learning_rate": 0.5, "batch_size": 3, "schedule": "cosine", "warmup": 0.3, "weight_decay": 0.4,
         "dropout": 0.6, "clip": 0.7, "class_weights": "balanced", "stop_metric": "accuracy", "patience": 4,
-        "precision": "fp32", "device": "cpu", "temperature": 1.5, "soft_weight": 0.25,
+        "precision": "fp32", "device": "cpu", "temperature": 1.5, "soft_weight": 0.25, "loss": "dkd",
+        "target_weight": 0.5, "other_weight": 8.0, "correct_teacher": True,
     }  # fmt: skip
     assert set(distill) == set(DistillConfig.model_fields)
     model = {"model": "x"} if kind == "pretrained" else {}
-    (student,) = read(distill=distill, students=[{"name": "s", "kind": kind, **model}]).students
+    (student,) = read(task=THREE, distill=distill, students=[{"name": "s", "kind": kind, **model}]).students
     assert student.model_dump(include=set(distill)) == distill
     assert all(value != DistillConfig.model_fields[name].default for name, value in distill.items())
+
+
+def test_a_student_with_its_own_loss_inherits_what_that_reads() -> None:
+    distill = {"loss": "dkd", "temperature": 3.0, "other_weight": 8.0, "correct_teacher": True}
+    own = [{}, {"loss": "mse"}, {"loss": "bce"}, {"loss": "kl", "temperature": 1.5}]
+    recipe = read(task=THREE, distill=distill, students=students(*own))
+    assert [(s.loss, s.temperature, s.other_weight, s.correct_teacher) for s in recipe.students] == [
+        ("dkd", 3.0, 8.0, True),
+        ("mse", 2.0, 1.0, True),
+        ("bce", 3.0, 1.0, True),
+        ("kl", 1.5, 1.0, True),
+    ]
+    assert refusal(students=students({"loss": ["kl"]})).startswith("students.0.loss: input should be 'kl', 'mse',")
 
 
 def test_a_wrong_key_of_distill_is_named_where_it_is() -> None:

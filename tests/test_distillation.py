@@ -12,22 +12,30 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import tiny
 from architectures import save_encoder
 from training_kit import Failing, PowerCutError, prepare_few
 from understudy.artifact import Artifact
 from understudy.config import (
     CutStudent,
+    DataConfig,
     LabelConfig,
     PretrainedStudent,
     StudentConfig,
+    TaskConfig,
     TeacherConfig,
     TextCNNStudent,
     TransformerStudent,
 )
-from understudy.errors import ArtifactError, InputError
+from understudy.data.storing import read_split
+from understudy.errors import ArtifactError, InputError, RecipeError
 from understudy.files import sha256_of_file
+from understudy.preparation import prepare
+from understudy.soft_terms import SOFT_TERMS
 from understudy.training import distill, label, loop, networks, train, vocabulary
+from understudy.training.labeling import read_labels
 from understudy.training.networks import HubClassifier
+from understudy.training.targets import teacher_targets
 
 SHARED: dict[str, Any] = {
     "name": "s", "epochs": 1, "batch_size": 10, "learning_rate": 5e-3, "device": "cpu", "precision": "fp32",
@@ -38,9 +46,9 @@ WEIGHTS = "model.safetensors"
 class Stage:
     """A teacher, its soft labels, the data, and a place for students."""
 
-    def __init__(self, teacher: Path, home: Path) -> None:
+    def __init__(self, teacher: Path, home: Path, data: Path | None = None) -> None:
         self.teacher, self.home, self.count = teacher, home, 0
-        self.data = prepare_few(home)
+        self.data = data or prepare_few(home)
         self.labels = home / "labels"
         label(teacher, self.data, self.labels, LabelConfig(device="cpu"))
 
@@ -54,6 +62,21 @@ class Stage:
 @pytest.fixture(scope="module")
 def stage(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Stage:
     return Stage(finished_run / "teacher", tmp_path_factory.mktemp("stage"))
+
+
+@pytest.fixture(scope="module")
+def three(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    """Three labels, and a teacher that is often wrong: it is hardly trained."""
+    home = tmp_path_factory.mktemp("three")
+    pairs = [(text, "fair" if number % 3 == 0 else label) for number, (text, label) in enumerate(tiny.rows(90, seed=8))]
+    tiny.write_csv(home / "train.csv", pairs)
+    task = TaskConfig(name="mood", labels=["bad", "fair", "good"])
+    prepare(task, DataConfig(train="train.csv", val_size=0.2), home / "data", home)
+    config = TeacherConfig(
+        model=str(encoder), epochs=1, learning_rate=1e-5, max_length=16, device="cpu", precision="fp32"
+    )
+    train(home / "data", home / "teacher", config)
+    return Stage(home / "teacher", home, home / "data")
 
 
 def cut(**changes: Any) -> CutStudent:
@@ -182,6 +205,38 @@ def test_word_embeddings_can_start_from_the_teachers(stage: Stage) -> None:
 )
 def test_every_setting_changes_the_weights(stage: Stage, change: dict[str, Any]) -> None:
     assert weights(stage.distill(cnn(**change))) != weights(stage.distill(cnn()))
+
+
+def test_every_loss_gives_other_weights(three: Stage) -> None:
+    configs = [cnn(loss=loss) for loss in SOFT_TERMS]
+    configs += [cnn(loss="dkd", target_weight=0.5), cnn(loss="dkd", other_weight=8.0), cnn(loss="bce", temperature=5.0)]
+    assert len({weights(three.distill(config)) for config in configs}) == len(configs) == 8
+
+
+@pytest.mark.parametrize("loss", SOFT_TERMS)
+def test_a_corrected_teacher_gives_other_weights(three: Stage, loss: Any) -> None:
+    plain, right = (three.distill(cnn(loss=loss, correct_teacher=correct)) for correct in (False, True))
+    assert weights(plain) != weights(right)
+
+
+def test_targets_are_calibrated_and_corrected(three: Stage, stage: Stage, tmp_path: Path) -> None:
+    labels = Artifact.load(shutil.copytree(three.labels, tmp_path / "labels")).rewrite(decision={"temperature": 4.0})
+    texts = read_split(three.data / "train.parquet", "train")
+    raw = read_labels(three.labels, "train", texts.ids)
+    plain, right = (teacher_targets(labels, [texts], correct=correct) for correct in (False, True))
+    np.testing.assert_allclose(plain, raw / 4, rtol=1e-6)
+    assert 0.2 < (plain.argmax(axis=1) == texts.labels).mean() < 0.8
+    assert np.array_equal(right.argmax(axis=1), texts.labels)
+    parts = [read_split(stage.data / f"{name}.parquet", name) for name in ("train", "unlabeled")]
+    both = teacher_targets(Artifact.load(stage.labels), parts, correct=False)
+    temperature = Artifact.load(stage.labels).temperature
+    for part, found in zip(parts, (both[:100], both[100:]), strict=True):
+        np.testing.assert_allclose(found, read_labels(stage.labels, part.name, part.ids) / temperature, rtol=1e-5)
+
+
+def test_decoupling_two_labels_is_refused(stage: Stage) -> None:
+    with pytest.raises(RecipeError, match=r"^loss dkd needs three labels: with two there is nothing to decouple"):
+        stage.distill(cnn(loss="dkd"))
 
 
 def test_the_calibration_temperature_softens_the_teacher(stage: Stage, tmp_path: Path) -> None:

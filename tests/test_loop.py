@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from training_kit import CPU, ROWS, STEPS, TRAIN, VAL, equal, network, train
+from understudy.config import DistillConfig
 from understudy.errors import InputError, WorkError
 from understudy.training import loop, networks
 from understudy.training.loop import infer
@@ -166,7 +167,7 @@ def test_an_epoch_shows_every_row_once_in_batches_of_similar_length(tmp_path: Pa
 
 
 def test_the_history_has_the_parts_of_the_loss_and_the_scores(tmp_path: Path) -> None:
-    _, result = train(tmp_path, objective=distillation(2.0, 0.25), epochs=2)
+    _, result = train(tmp_path, objective=distillation(DistillConfig(temperature=2.0, soft_weight=0.25)), epochs=2)
     for number, epoch in enumerate(result.history, 1):
         assert epoch["epoch"] == number
         assert epoch["loss"] == pytest.approx(0.25 * epoch["soft_loss"] + 0.75 * epoch["hard_loss"], rel=1e-5)

@@ -24,7 +24,7 @@ from understudy.errors import ArtifactError
 from understudy.reporting import findings, model_card, plots, print_summary, report, summary_table
 from understudy.reporting.formats import toml
 from understudy.reporting.stage import read_logits, write_report
-from understudy.reporting.tables import results_table
+from understudy.reporting.tables import data_tables, results_table
 from understudy.reporting.view import prepared
 
 PICTURES = ("accuracy.png", "tradeoff.png", "training.png", "confusion.png", "reliability.png", "labels.png")
@@ -266,6 +266,7 @@ def test_the_card_says_how_to_load(results: Score) -> None:
     accuracy = model(results, "cut3/int8")["metrics"]["test"]["accuracy"]
     assert f"| accuracy (task metric) | {accuracy['value']:.4f} | {accuracy['ci95'][0]:.4f} to" in card
     assert "temperature 2.0 and soft\\_weight 0.8" in card.replace("soft_weight", "soft\\_weight")
+    assert "where S is T² · KL(teacher ‖ student)" in card
     assert "licence of the teacher" in card
     assert "AutoModelForSequenceClassification.from_pretrained(" in model_card(results, model(results, "teacher/torch"))
 
@@ -293,3 +294,28 @@ def test_the_summary_is_printed_with_its_findings(results: Score, capsys: pytest
     said = findings(results)
     assert [line for line in lines if line][-len(said) :] == said
     assert any("cut3/int8" in line and "±" in line for line in lines)
+
+
+def test_the_card_says_what_the_student_learned_by(results: Score) -> None:
+    changed = copy.deepcopy(results)
+    changed["recipe"]["students"][0] |= {"loss": "mse", "correct_teacher": True}
+    changed["recipe"]["label"] = {"folds": 5}
+    name = changed["recipe"]["students"][0]["name"]
+    card = model_card(changed, model(changed, f"{name}/int8"))
+    assert "distilled with soft_weight 0.8, at most" in card and "the centred logits" in card
+    assert "the logits of the two changed places" in card and "in 5 parts" in card
+    changed["recipe"]["students"][0] |= {"loss": "dkd", "target_weight": 1.0, "other_weight": 8.0}
+    card = model_card(changed, model(changed, f"{name}/int8")).replace("\\_", "_")
+    assert "temperature 2.0, target_weight 1.0, other_weight 8.0 and soft_weight 0.8" in card
+    assert "S is T² · (target_weight · KL of the target" in card
+    plain = model_card(results, model(results, f"{name}/int8"))
+    assert "changed places" not in plain and "out of fold" not in plain
+
+
+def test_the_confidence_of_the_soft_labels_is_told(results: Score) -> None:
+    changed = prepared(results | {"teacher_confidence": {"train": 0.991, "val": 0.934}})
+    table = data_tables(changed)[-1]
+    assert [[cell.text for cell in row] for row in table.rows] == [["train", "99.1"], ["val", "93.4"]]
+    assert "all by the teacher trained on train" in table.note
+    folds = changed | {"recipe": {"label": {"folds": 5}}}
+    assert "train by 5 teachers, each without its part of it" in data_tables(folds)[-1].note

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from training_kit import STEPS, Failing, PowerCutError, equal, network, train
+from understudy.config import DistillConfig
 from understudy.training import loop
 from understudy.training.losses import distillation
 
@@ -28,7 +29,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(tmp_path: P
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.usefixtures("eager")
 def test_an_interrupted_training_ends_with_the_weights_of_an_undisturbed_one(tmp_path: Path, seed: int) -> None:
-    objective = distillation(2.0, 0.5)
+    objective = distillation(DistillConfig(temperature=2.0, soft_weight=0.5))
     expected, whole = train(tmp_path / "whole", objective=objective)
     random, done = np.random.default_rng(seed), 0
     for attempt in range(6):

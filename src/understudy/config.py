@@ -10,23 +10,19 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from .errors import RecipeError
 from .explaining import explain
+from .sections import NAME, Positive, Proportion
+from .sections import DistillConfig as DistillConfig
+from .sections import OptimizationConfig as OptimizationConfig
+from .sections import Section as Section
+from .soft_terms import TWO_LABELS, unread
 
 Normalization = Literal["html", "nfc", "users", "links"]
 Metric = Literal["accuracy", "macro_f1", "macro_recall"]
-Proportion = Annotated[float, Field(ge=0, le=1)]
-S = TypeVar("S", bound="Section")
-Positive = Annotated[int, Field(ge=1)]
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-
-
-class Section(BaseModel):
-    """A frozen section of a recipe; an unknown key is an error, and so are "3" or true for a number, inf and nan."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+S = TypeVar("S", bound=Section)
 
 
 class TaskConfig(Section):
@@ -77,28 +73,6 @@ class DataConfig(Section):
         return self
 
 
-class OptimizationConfig(Section):
-    """How a model is trained; the one loop reads nothing else."""
-
-    epochs: Positive = Field(3, description="passes over the training texts, at most")
-    learning_rate: float = Field(1e-4, gt=0, description="peak learning rate of AdamW")
-    batch_size: Positive = Field(32, description="texts per optimiser step")
-    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="learning rate after warm-up")
-    warmup: Proportion = Field(0.1, description="share of the steps in which the learning rate rises")
-    weight_decay: float = Field(0.01, ge=0, description="decay of AdamW, not on biases and norms")
-    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="dropout of the model")
-    clip: float = Field(1.0, ge=0, description="largest gradient norm; 0: no clipping")
-    class_weights: Literal["none", "balanced"] = Field("none", description="weights of the hard term per class")
-    stop_metric: Literal["nll", "accuracy", "macro_f1", "macro_recall"] = Field(
-        "nll", description="validation metric that picks the best epoch"
-    )
-    patience: int = Field(0, ge=0, description="epochs without improvement before stopping; 0: never stop early")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="auto: bf16 where the device multiplies it faster"
-    )
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
-
-
 class TeacherConfig(OptimizationConfig):
     """The large classifier."""
 
@@ -125,21 +99,15 @@ class LabelConfig(Section):
 
     batch_size: Positive = Field(64, description="texts per forward pass of the teacher")
     shard_size: Positive = Field(4096, description="texts per Parquet shard; an interrupted run redoes one at most")
+    folds: int = Field(0, ge=0, description="label train by teachers trained on the other of so many parts; 0: off")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
 
-
-class DistillConfig(OptimizationConfig):
-    """How a student learns from soft labels."""
-
-    epochs: Positive = Field(5, description="passes over the transfer set, at most")
-    temperature: float = Field(2.0, gt=0, description="T of the distillation loss")
-    soft_weight: Proportion = Field(0.8, description="weight of the soft term; the hard term has the rest")
-
-    @model_validator(mode="after")
-    def _terms(self) -> Self:
-        if self.soft_weight == 1 and self.class_weights != "none":
-            raise ValueError("class_weights act on the hard term, which soft_weight = 1 removes")
-        return self
+    @field_validator("folds")
+    @classmethod
+    def _parts(cls, folds: int) -> int:
+        if folds == 1:
+            raise ValueError("must be 0 (off) or at least 2, got 1")
+        return folds
 
 
 class _Student(DistillConfig):
@@ -272,7 +240,7 @@ class Recipe(Section):
         """Give every student the settings of [distill] that it does not set itself."""
         if isinstance(raw, dict) and isinstance(raw.get("students"), list) and isinstance(raw.get("distill", {}), dict):
             shared = {k: v for k, v in raw.get("distill", {}).items() if k in DistillConfig.model_fields}
-            raw = raw | {"students": [shared | s if isinstance(s, dict) else s for s in raw["students"]]}
+            raw = raw | {"students": [_heir(shared, s) if isinstance(s, dict) else s for s in raw["students"]]}
         return raw
 
     @model_validator(mode="after")
@@ -282,6 +250,16 @@ class Recipe(Section):
             raise ValueError(f"students must have distinct names, got {', '.join(names)}")
         return self
 
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.label.folds and not self.teacher.train:
+            raise ValueError(
+                "label.folds trains the teacher again, and train = false leaves it as it is: set folds = 0"
+            )
+        if len(self.task.labels) == 2 and any(student.loss == "dkd" for student in self.students):
+            raise ValueError(TWO_LABELS)
+        return self
+
 
 STUDENT_KINDS: dict[str, type[_Student]] = {
     "cut": CutStudent,
@@ -289,6 +267,12 @@ STUDENT_KINDS: dict[str, type[_Student]] = {
     "transformer": TransformerStudent,
     "textcnn": TextCNNStudent,
 }
+
+
+def _heir(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """A student's settings, and those of [distill] that it does not set itself and that its own loss reads."""
+    unused = unread(str(own.get("loss")), shared)
+    return {name: value for name, value in shared.items() if name not in unused} | own
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingExtraError
+from ..soft_terms import SOFT_TERMS
 from .findings import sentences
 from .formats import compact, digits, escape_markdown, megabytes, percent, plain, toml
 from .tables import (
@@ -38,8 +39,9 @@ def model_card(results: Results, model: Model) -> str:
         raise MissingExtraError("the model card", "build") from None
     file = FILES.get(chosen["variant"], chosen["variant"])
     return card.render(
-        described(results), model=chosen, file=file, made=made, teacher=teacher_of(results) or {"key": ""}
-    )
+        **described(results), model=chosen, file=file, made=made, teacher=teacher_of(results) or {"key": ""},
+        term=SOFT_TERMS[made.get("loss", "kl")],
+    )  # fmt: skip
 
 
 def described(results: Results) -> dict[str, Any]:

@@ -50,6 +50,7 @@ def prepared(results: Results) -> dict[str, Any]:
         "recipe": {},
         "data": {},
         "training": [],
+        "teacher_confidence": {},
         "refused": [],
         "comparisons": [],
         "machine": {},

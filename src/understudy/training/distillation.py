@@ -2,7 +2,8 @@
 
 understudy distill RECIPE --student small --run runs/x
 
-L = soft_weight · T² · KL(softmax(z_teacher/T) ‖ softmax(z_student/T)) + (1 − soft_weight) · CE(z_student, y)
+L = soft_weight · S(teacher, student) + (1 − soft_weight) · CE(z_student, y), where S is by default
+T² · KL(softmax(z_teacher/T) ‖ softmax(z_student/T)); `losses` has the others
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ from ..config import (
 )
 from ..data.storing import TEST_FILE, read_split
 from ..data.task import Split, Task
-from ..errors import ArtifactError
+from ..errors import ArtifactError, RecipeError
 from ..progress import Progress, Silent
+from ..soft_terms import TWO_LABELS
 from ..tokenization import TextEncoder
 from . import networks, vocabulary
 from .finetuning import Lesson, class_weights, learn
-from .labeling import read_labels
 from .losses import distillation, supervised
 from .networks import HubClassifier, Network
+from .targets import teacher_targets
 from .textcnn import TextCNN
 
 
@@ -63,11 +65,13 @@ def distill(
     done = finished(out, plan, progress)
     if done is not None:
         return done
-    if soft.inputs != {"teacher": model.digest, "data": source.digest}:
+    if {name: soft.inputs[name] for name in ("teacher", "data")} != {"teacher": model.digest, "data": source.digest}:
         raise ArtifactError(f"{labels} was made by another teacher or of other data; run `understudy label` again")
+    assert source.task is not None and source.text is not None and model.text is not None
+    if config.loss == "dkd" and len(source.task.labels) == 2:
+        raise RecipeError(TWO_LABELS)
     for needed in (model, soft, source) if use_teacher else (source,):
         needed.verify(without=TEST_FILE)
-    assert source.task is not None and source.text is not None and model.text is not None
     text = TextConfig(source.text.normalize, config.max_length or model.text.max_length)
     train, val = read_split(data / "train.parquet", "train"), read_split(data / "val.parquet", "val")
     unlabeled = read_split(data / "unlabeled.parquet", "unlabeled") if (data / "unlabeled.parquet").exists() else None
@@ -80,8 +84,9 @@ def distill(
         budget: OptimizationConfig = config
         targets: NDArray[np.float32] | None = None
         if use_teacher:
-            targets = np.concatenate([read_labels(labels, part.name, part.ids) for part in (train, unlabeled) if part])
-            objective = distillation(config.temperature, config.soft_weight, soft.temperature, weights)
+            parts = [part for part in (train, unlabeled) if part]
+            targets = teacher_targets(soft, parts, correct=config.correct_teacher)
+            objective = distillation(config, weights)
         else:
             objective = supervised(weights)
             rows = len(train) + (len(unlabeled) if unlabeled else 0)

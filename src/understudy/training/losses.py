@@ -1,4 +1,10 @@
-"""Losses: pure functions of logits."""
+"""Losses: pure functions of logits.
+
+    L = soft_weight · S(teacher, student) + (1 − soft_weight) · CE(student, gold label)
+
+S is one of the soft terms below, each a mean over rows. The teacher's logits come divided by its calibration
+temperature (`targets`), and everything is computed in float32, whatever the precision of the network.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..config import DistillConfig
 from ..data.task import UNLABELED
 
 
@@ -35,14 +42,72 @@ def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None =
     return F.cross_entropy(logits[labeled].float(), labels[labeled], weight=weight)
 
 
-def soft_cross_entropy(student: Tensor, teacher: Tensor, temperature: float, calibration: float = 1.0) -> Tensor:
-    """T² · KL(softmax(z_teacher/(T·c)) ‖ softmax(z_student/T)), summed over labels, averaged over rows.
+def soft_cross_entropy(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """T² · KL(softmax(z_teacher/T) ‖ softmax(z_student/T)), summed over labels, averaged over rows.
 
-    c is the teacher's calibration temperature. T² keeps the gradient's scale when T changes (Hinton et al. 2015).
+    T² keeps the gradient's scale when T changes (Hinton, Vinyals and Dean 2015).
     """
-    target = F.log_softmax(teacher.float() / (temperature * calibration), dim=-1)
-    predicted = F.log_softmax(student.float() / temperature, dim=-1)
+    target, predicted = _log_probabilities(teacher, temperature), _log_probabilities(student, temperature)
     return temperature**2 * F.kl_div(predicted, target, reduction="batchmean", log_target=True)
+
+
+def logit_mse(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean over rows and labels of (z̃_student − z̃_teacher)², z̃ = z − mean(z) of its row.
+
+    Regression on logits: Ba and Caruana 2014; compared with KL by Kim et al. 2021. Softmax does not see a constant
+    added to a row, so the constant of the teacher's is an accident of its training, which the student need not learn.
+    Half of it is what T² · KL tends to as T grows (Hinton et al. 2015).
+    """
+    difference = student.float() - teacher.float()
+    return (difference - difference.mean(dim=-1, keepdim=True)).square().mean()
+
+
+def soft_binary_cross_entropy(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """−T² · mean over rows and labels of p · log q + (1 − p) · log(1 − q); p, q = softmax(z/T) of teacher and student.
+
+    For two labels it is T² · KL plus the entropy of p, which no student can lower. With more, a label also counts by
+    the probability that it is not the answer, as where labels are learnt one against the rest.
+    """
+    target, predicted = _log_probabilities(teacher, temperature), _log_probabilities(student, temperature)
+    likelihood = target.exp() * predicted + _log_of_the_rest(target).exp() * _log_of_the_rest(predicted)
+    return -(temperature**2) * likelihood.mean()
+
+
+def pseudo_label_cross_entropy(student: Tensor, teacher: Tensor) -> Tensor:
+    """Cross-entropy with the label that the teacher chooses (pseudo-labels: Lee 2013)."""
+    return F.cross_entropy(student.float(), teacher.argmax(dim=-1))
+
+
+def decoupled_terms(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Per row, KL of (target, all others) and KL among the others, of softmax(z/T) (Zhao et al. 2022).
+
+    KL(teacher ‖ student) is the first plus (1 − p_target) times the second, p of the teacher: a sure teacher says
+    next to nothing of how the other labels compare. The target is the gold label; where there is none, the label that
+    the teacher chooses.
+    """
+    target = torch.where(labels == UNLABELED, teacher.argmax(dim=-1), labels)
+    chosen = F.one_hot(target, teacher.shape[-1]).bool()
+    terms = []
+    for split in (_target_and_rest, _others):
+        wanted, given = split(teacher, chosen, temperature), split(student, chosen, temperature)
+        terms.append(F.kl_div(given, wanted, reduction="none", log_target=True).sum(dim=-1))
+    return terms[0], terms[1]
+
+
+def soft_term(config: DistillConfig, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+    """The soft term that the config asks for."""
+    match config.loss:
+        case "kl":
+            return soft_cross_entropy(student, teacher, config.temperature)
+        case "mse":
+            return logit_mse(student, teacher)
+        case "bce":
+            return soft_binary_cross_entropy(student, teacher, config.temperature)
+        case "hard":
+            return pseudo_label_cross_entropy(student, teacher)
+        case "dkd":
+            target, others = decoupled_terms(student, teacher, labels, config.temperature)
+            return config.temperature**2 * (config.target_weight * target + config.other_weight * others).mean()
 
 
 def supervised(class_weights: Tensor | None = None) -> Objective:
@@ -55,10 +120,8 @@ def supervised(class_weights: Tensor | None = None) -> Objective:
     return objective
 
 
-def distillation(
-    temperature: float, soft_weight: float, calibration: float = 1.0, class_weights: Tensor | None = None
-) -> Objective:
-    """L = soft_weight · T² · KL(teacher ‖ student) + (1 − soft_weight) · CE; an unlabelled text has only the first.
+def distillation(config: DistillConfig, class_weights: Tensor | None = None) -> Objective:
+    """L = soft_weight · S + (1 − soft_weight) · CE; an unlabelled text has only the first.
 
     The hard term is divided by all rows of the batch, so that an unlabelled row does not raise the weight of a
     labelled one.
@@ -67,10 +130,10 @@ def distillation(
     def objective(logits: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         if batch.teacher is None:
             raise ValueError("distillation needs teacher logits")
-        soft = soft_cross_entropy(logits, batch.teacher, temperature, calibration)
+        soft = soft_term(config, logits, batch.teacher, batch.labels)
         labeled_share = (batch.labels != UNLABELED).float().mean()
         hard = cross_entropy(logits, batch.labels, class_weights) * labeled_share
-        loss = soft_weight * soft + (1 - soft_weight) * hard
+        loss = config.soft_weight * soft + (1 - config.soft_weight) * hard
         return loss, {"soft_loss": soft, "hard_loss": hard}
 
     return objective
@@ -80,3 +143,26 @@ def balanced_class_weights(labels: Tensor, classes: int) -> Tensor:
     """n / (classes · count) per class, at most 10, so that a rare class cannot rule the gradient."""
     counts = torch.bincount(labels[labels != UNLABELED], minlength=classes).clamp(min=1)
     return (counts.sum() / (classes * counts)).clamp(max=10.0).float()
+
+
+def _log_probabilities(logits: Tensor, temperature: float) -> Tensor:
+    return F.log_softmax(logits.float() / temperature, dim=-1)
+
+
+def _log_of_the_rest(logs: Tensor) -> Tensor:
+    """log(1 − p) of every label, finite also where p rounds to 1: there it is the logarithm of the others' sum."""
+    top = logs.argmax(dim=-1, keepdim=True)
+    others = logs.scatter(-1, top, -torch.inf)  # all at most 1/2
+    return torch.log1p(-others.exp()).scatter(-1, top, others.logsumexp(dim=-1, keepdim=True))
+
+
+def _target_and_rest(logits: Tensor, chosen: Tensor, temperature: float) -> Tensor:
+    """log (p_target, 1 − p_target) of each row."""
+    scaled = logits.float() / temperature
+    rest = scaled[~chosen].view(len(scaled), -1).logsumexp(dim=-1)
+    return F.log_softmax(torch.stack([scaled[chosen], rest], dim=-1), dim=-1)
+
+
+def _others(logits: Tensor, chosen: Tensor, temperature: float) -> Tensor:
+    """log p of the labels that are not the target, among themselves."""
+    return _log_probabilities(logits[~chosen].view(len(logits), -1), temperature)

@@ -1,0 +1,65 @@
+"""What the sections of a recipe are made of: strict settings, and how a model is trained and distilled."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from .soft_terms import Loss, readers, unread
+
+Proportion = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
+class Section(BaseModel):
+    """A frozen section of a recipe; an unknown key is an error, and so are "3" or true for a number, inf and nan."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class OptimizationConfig(Section):
+    """How a model is trained; the one loop reads nothing else."""
+
+    epochs: Positive = Field(3, description="passes over the training texts, at most")
+    learning_rate: float = Field(1e-4, gt=0, description="peak learning rate of AdamW")
+    batch_size: Positive = Field(32, description="texts per optimiser step")
+    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="learning rate after warm-up")
+    warmup: Proportion = Field(0.1, description="share of the steps in which the learning rate rises")
+    weight_decay: float = Field(0.01, ge=0, description="decay of AdamW, not on biases and norms")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="dropout of the model")
+    clip: float = Field(1.0, ge=0, description="largest gradient norm; 0: no clipping")
+    class_weights: Literal["none", "balanced"] = Field("none", description="weights of the hard term per class")
+    stop_metric: Literal["nll", "accuracy", "macro_f1", "macro_recall"] = Field(
+        "nll", description="validation metric that picks the best epoch"
+    )
+    patience: int = Field(0, ge=0, description="epochs without improvement before stopping; 0: never stop early")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto: bf16 where the device multiplies it faster"
+    )
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+
+
+class DistillConfig(OptimizationConfig):
+    """How a student learns from soft labels."""
+
+    epochs: Positive = Field(5, description="passes over the transfer set, at most")
+    loss: Loss = Field("kl", description="soft term: KL, MSE of logits, BCE, the teacher's hard labels, decoupled KD")
+    temperature: float = Field(2.0, gt=0, description="T of the distillation loss")
+    soft_weight: Proportion = Field(0.8, description="weight of the soft term; the hard term has the rest")
+    target_weight: float = Field(1.0, ge=0, description="dkd: weight of the target against the rest")
+    other_weight: float = Field(1.0, ge=0, description="dkd: weight of the likeness among the other labels")
+    correct_teacher: bool = Field(False, description="swap the gold label's logit with the teacher's wrong first one")
+
+    @model_validator(mode="after")
+    def _terms(self) -> Self:
+        if self.soft_weight == 1 and self.class_weights != "none":
+            raise ValueError("class_weights act on the hard term, which soft_weight = 1 removes")
+        if self.soft_weight == 0 and (self.loss != "kl" or self.correct_teacher):
+            raise ValueError("loss and correct_teacher act on the soft term, which soft_weight = 0 removes")
+        if vain := unread(self.loss, self.model_fields_set):
+            raise ValueError(f"{', '.join(vain)}: for loss {readers(vain)}, not {self.loss}; remove what is not read")
+        if not (self.target_weight or self.other_weight):
+            raise ValueError("target_weight and other_weight are both 0, which leaves no soft term: raise one")
+        return self

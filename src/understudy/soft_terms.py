@@ -1,0 +1,47 @@
+"""The soft terms that a student can learn by: what each is, and which settings it reads.
+
+L = soft_weight · S(teacher, student) + (1 − soft_weight) · CE(student, gold label), where S is one of these. The
+functions themselves are in `training.losses`; this is what settings and reports know of them without torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Loss = Literal["kl", "mse", "bce", "hard", "dkd"]
+
+
+@dataclass(frozen=True)
+class SoftTerm:
+    """A soft term: its formula, for a person, and the settings that not every term reads."""
+
+    formula: str
+    settings: tuple[str, ...] = ()
+
+
+SOFT_TERMS: dict[str, SoftTerm] = {
+    "kl": SoftTerm("T² · KL(teacher ‖ student)", ("temperature",)),
+    "mse": SoftTerm("the mean squared difference of the centred logits"),
+    "bce": SoftTerm("T² · the binary cross-entropy of the probabilities, label by label", ("temperature",)),
+    "hard": SoftTerm("the cross-entropy with the label that the teacher chooses"),
+    "dkd": SoftTerm(
+        "T² · (target_weight · KL of the target against the rest + other_weight · KL among the other labels)",
+        ("temperature", "target_weight", "other_weight"),
+    ),
+}
+
+TWO_LABELS = "loss dkd needs three labels: with two there is nothing to decouple, and it would be kl; set loss = kl"
+
+
+def unread(loss: str, given: Iterable[str]) -> list[str]:
+    """Those of the given settings that some soft terms read, and this one does not; none for an unknown loss."""
+    read = {name: set(term.settings) for name, term in SOFT_TERMS.items()}
+    return sorted((set().union(*read.values()) & set(given)) - read[loss]) if loss in read else []
+
+
+def readers(settings: Iterable[str]) -> str:
+    """The losses that read all of the settings, as one says it."""
+    names = [name for name, term in SOFT_TERMS.items() if set(settings) <= set(term.settings)]
+    return " or ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]

@@ -1,0 +1,36 @@
+"""What a student is to match: the teacher's stored logits, calibrated and, on request, corrected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..artifact import Artifact
+from ..data.task import UNLABELED, Labels, Split
+from .labeling import read_labels
+
+Logits = NDArray[np.float32]
+
+
+def teacher_targets(labels: Artifact, splits: Sequence[Split], *, correct: bool) -> Logits:
+    """Logits (n, labels) of the splits' texts one after the other, divided by the calibration temperature."""
+    logits = np.concatenate([read_labels(labels.path, split.name, split.ids) for split in splits])
+    logits /= labels.temperature
+    return corrected(logits, np.concatenate([split.labels for split in splits])) if correct else logits
+
+
+def corrected(logits: Logits, labels: Labels) -> Logits:
+    """Where the teacher chooses another label than the gold one, the logits of these two change places.
+
+    Probability shift (Wen, Lai and Qian 2021, "Preparing lessons"). A one-hot target instead, as some use, throws
+    away what the teacher knows of the other labels, and has no logits that a regression could learn. Here the row
+    stays as sure as the teacher was. Rows without a gold label, and rows that are right, stay as they are.
+    """
+    first = logits.argmax(axis=1)
+    wrong = np.flatnonzero((labels != UNLABELED) & (first != labels))
+    result = logits.copy()
+    result[wrong, labels[wrong]] = logits[wrong, first[wrong]]
+    result[wrong, first[wrong]] = logits[wrong, labels[wrong]]
+    return result

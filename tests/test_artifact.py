@@ -133,6 +133,26 @@ def test_work_killed_before_the_manifest_goes_on_from_its_checkpoint(
     Artifact.load(out, verify=True)
 
 
+def test_work_can_hold_an_artifact_in_the_making(out: Path) -> None:
+    """As the teacher of a fold while labels are made; both go on."""
+    for _ in range(2):
+        with (
+            pytest.raises(Killed),
+            writing(out, PLAN, "labels") as draft,
+            writing(draft.work / "part", OTHER, "model") as part,
+        ):
+            (part.work / "step-100").write_text("")
+            (part.path / ".torn.partial").write_text("{")
+            raise Killed
+    with writing(out, PLAN, "labels") as draft:
+        assert [path.name for path in draft.work.iterdir()] == [".part.partial"]
+        assert not list(draft.work.rglob(".torn.partial"))
+        with writing(draft.work / "part", OTHER, "model") as part:
+            assert (part.work / "step-100").exists()
+        assert Artifact.load(draft.work / "part").key == OTHER.key
+    assert names(out) == ["artifact.json"]
+
+
 def test_a_kill_between_the_two_renames_loses_nothing(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(out)
     real = Path.rename

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from understudy.data import containment_cut, stratified_cut, stratified_subset
 from understudy.data.containment import SHORTEST, related_rows
 from understudy.data.duplicates import first_occurrences, key, not_in, words
+from understudy.data.splitting import stratified_folds
 from understudy.data.task import Split
 
 LABELS = st.lists(st.integers(0, 3), min_size=1, max_size=120).map(lambda labels: np.array(labels, dtype=np.int64))
@@ -30,6 +31,23 @@ def test_a_cut_is_a_stratified_partition(labels: np.ndarray, share: float, seed:
         assert abs(taken - share * size) <= 1
         assert taken < size
         assert taken >= min(1, size - 1)
+
+
+@given(LABELS, st.integers(2, 7), SEEDS)
+def test_folds_are_stratified_and_of_one_size(labels: np.ndarray, folds: int, seed: int) -> None:
+    fold = stratified_folds(labels, folds, seed)
+    assert set(fold) <= set(range(folds))
+    for rows in (np.ones(len(labels), dtype=bool), *(labels == label for label in np.unique(labels))):
+        sizes = np.bincount(fold[rows], minlength=folds)
+        assert sizes.max() - sizes.min() <= 1
+    assert np.array_equal(fold, stratified_folds(labels, folds, seed))
+
+
+def test_folds_are_random() -> None:
+    labels = np.arange(300) % 3
+    one, other = (stratified_folds(labels, 5, seed) for seed in (0, 1))
+    assert 0.1 < (one == other).mean() < 0.3  # a fifth of the rows, by chance
+    assert len({tuple(one[start : start + 15]) for start in range(0, 300, 15)}) == 20
 
 
 def test_a_cut_has_its_share_in_total() -> None:

@@ -46,6 +46,10 @@ def test_an_edit_reaches_what_comes_after_it(
     assert to_do(estimate(edited(recipe, "benchmark", repeats=2), finished_run, workshop)) == {
         "benchmark", "model cards", "report"
     }  # fmt: skip
+    folds = [estimate(edited(recipe, "label", folds=count), finished_run, workshop) for count in (2, 4)]
+    assert to_do(folds[0]) == {name for name in names if "/" in name} | {"labels", "benchmark", "model cards", "report"}
+    assert folds[0].teacher_calls == 630
+    assert folds[1].seconds - folds[0].seconds > 2 * (teacher.seconds - whole.seconds)  # at least an epoch more twice
     assert to_do(estimate(recipe.model_copy(update={"seed": 6}), finished_run, workshop)) == names
     assert 0 < student.seconds < whole.seconds < teacher.seconds  # it has an epoch more
 

@@ -258,7 +258,7 @@ def _open_scratch(scratch: Path, plan: Plan) -> None:
         scratch.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
         raise ArtifactError(f"{scratch.parent} cannot be written to: {error.strerror}; choose another --out") from None
-    for torn in scratch.rglob(".*.partial"):  # of `write_atomically`, killed
+    for torn in [path for path in scratch.rglob(".*.partial") if path.is_file()]:  # of `write_atomically`, killed
         torn.unlink()
     write_atomically(note, plan.key.encode())
 

@@ -117,9 +117,11 @@ def _kept(step: Step, out: Path) -> bool:
 def _work(recipe: Recipe, rows: Mapping[str, int], teacher: _Size, students: Mapping[str, _Size]) -> dict[str, float]:
     """Products per token of length, by step; a training step is three forward passes."""
     transfer, timed = rows["train"] + rows["unlabeled"], recipe.benchmark.speed_texts * recipe.benchmark.repeats * 8
+    folds = recipe.label.folds
+    in_folds = (3 * (folds - 1) * rows["train"] + folds * rows["val"]) * recipe.teacher.epochs if folds else 0
     work = {
         "teacher": (3 * rows["train"] + rows["val"]) * recipe.teacher.epochs * teacher.per_token,
-        "labels": (transfer + rows["val"]) * teacher.per_token,
+        "labels": (transfer + rows["val"] + in_folds) * teacher.per_token,
         "teacher-fp32 calibrated": rows["val"] * teacher.per_token,
     }
     if not recipe.teacher.train:

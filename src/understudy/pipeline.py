@@ -66,6 +66,9 @@ def _tell(made: Artifact | None, progress: Progress) -> None:
         return
     for line in summary(made) if made.kind == "data" else []:
         progress.note(f"  {line}")
+    if made.kind == "labels":
+        means = ", ".join(f"{name} {mean:.3f}" for name, mean in made.measurements["confidence"].items())
+        progress.note(f"  mean confidence of the teacher: {means}")
     for warning in made.warnings:
         progress.note(f"  warning: {warning}")
 
@@ -92,7 +95,7 @@ def plan(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> It
         "labels",
         lambda: label(teacher, data, labels, recipe.label, progress=progress),
         ("teacher",),
-        {"shard_size": recipe.label.shard_size},
+        recipe.label.model_dump(include={"shard_size", "folds"}),
     )
     yield Step(
         "teacher-fp32",
@@ -202,7 +205,9 @@ def _measure(recipe: Recipe, out: Path, refused: list[str], progress: Progress) 
         entries += [Entry(student.name, "student", home) for home in homes if home.exists()]
     for name in (f"{student.name}-no-teacher" for student in twins(recipe)):
         entries.append(Entry(name, "control", out / "controls" / name / "fp32", timed=False))
+    confidence = Artifact.load(out / "labels").measurements["confidence"]
     notes = {"recipe": recipe.model_dump(), "training": _trainings(recipe, out), "refused": refused}
+    notes |= {"teacher_confidence": confidence}
     return benchmark(
         entries, out / "data", out / "benchmark", recipe.benchmark, teacher=out / "teacher", notes=notes,
         seed=recipe.seed, progress=progress,

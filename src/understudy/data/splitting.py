@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .task import Labels
 
 Rows = NDArray[np.int64]
-_CUT, _SUBSET = 1, 2  # separate random streams: a subset must not follow from the cut before it
+_CUT, _SUBSET, _FOLDS = 1, 2, 3  # separate random streams: a subset must not follow from the cut before it
 
 
 def stratified_cut(
@@ -63,3 +63,12 @@ def stratified_subset(labels: Labels, limit: int, seed: int) -> Rows:
         turn[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
         turn[rows[0]] = 0.0
     return np.sort(np.argsort(turn, kind="stable")[:limit])
+
+
+def stratified_folds(labels: Labels, folds: int, seed: int) -> Rows:
+    """The fold of each row, from 0: sizes of folds, and of each class in them, differ by one row at most."""
+    order = np.random.default_rng([seed, _FOLDS]).permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]  # a class is dealt out after the other, in one round
+    fold = np.empty(len(labels), dtype=np.int64)
+    fold[order] = np.arange(len(labels)) % folds
+    return fold

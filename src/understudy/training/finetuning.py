@@ -42,12 +42,8 @@ def train(
     with writing(out, plan, "model") as draft:
         draft.task = source.task
         if config.train:
-            network = networks.load_pretrained(config.model, source.task.labels, config.dropout, seed)
-            if config.freeze_encoder:
-                networks.freeze_encoder(network.module)
             texts, val = (read_split(data / f"{name}.parquet", name) for name in ("train", "val"))
-            lesson = Lesson(texts, val, supervised(class_weights(config, texts, len(source.task.labels))))
-            learn(draft, network, text, lesson, config, seed=seed, progress=progress, description="train teacher")
+            network = fine_tune(draft, config, text, texts, val, seed=seed, progress=progress)
         else:
             network, names = networks.load_classifier(config.model)
             order = label_permutation(names, source.task.labels, config.label_map)
@@ -56,6 +52,27 @@ def train(
             describe(draft, network, text)
         networks.save(network, draft.path)
     return Artifact.load(out)
+
+
+def fine_tune(
+    draft: Draft,
+    config: TeacherConfig,
+    text: TextConfig,
+    texts: Split,
+    val: Split,
+    *,
+    seed: int,
+    progress: Progress,
+    description: str = "train teacher",
+) -> Network:
+    """A pretrained encoder trained on labelled texts, and in the draft what came of it."""
+    assert draft.task is not None
+    network = networks.load_pretrained(config.model, draft.task.labels, config.dropout, seed)
+    if config.freeze_encoder:
+        networks.freeze_encoder(network.module)
+    lesson = Lesson(texts, val, supervised(class_weights(config, texts, len(draft.task.labels))))
+    learn(draft, network, text, lesson, config, seed=seed, progress=progress, description=description)
+    return network
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
-"""label: teacher + data → the teacher's logits for every text, once.
+"""label: teacher + data → the teacher's logits for every text, once; with folds, out-of-fold logits for train.
 
 understudy label runs/x/teacher --data runs/x/data --out runs/x/labels
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ..artifact import Artifact, Plan, finished, writing
+from ..artifact import Artifact, Draft, Plan, finished, writing
 from ..config import LabelConfig
 from ..data.storing import TEST_FILE, read_split
 from ..data.task import Split
@@ -21,7 +23,7 @@ from ..decision import fit_temperature, log_softmax
 from ..errors import ArtifactError
 from ..progress import Progress, Silent
 from ..tokenization import TextEncoder
-from . import networks
+from . import folds, networks
 from .loop import choose_device, infer
 
 SPLITS = ("train", "val", "unlabeled")  # never test: only benchmark opens it
@@ -30,43 +32,36 @@ SPLITS = ("train", "val", "unlabeled")  # never test: only benchmark opens it
 def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress: Progress | None = None) -> Artifact:
     """Write the teacher's logits in Parquet shards, aligned by example id, and its calibration temperature.
 
-    The key is the digests of the teacher (weights, tokenizer, max_length, normalisation) and of the data. An
-    interrupted run goes on with the missing shards.
+    The key is the digests of the teacher (weights, tokenizer, max_length, normalisation) and of the data; with folds,
+    also how the teacher was trained. An interrupted run goes on with the missing shards.
     """
     progress = progress or Silent()
     model, source = Artifact.load(teacher, "model"), Artifact.load(data, "data")
-    plan = Plan("label", {"shard_size": config.shard_size}, {"teacher": model.digest, "data": source.digest})
+    inputs = {"teacher": model.digest, "data": source.digest}
+    if config.folds:
+        folds.check_repeatable(model, source)
+        inputs["training of the teacher"] = model.key
+    plan = Plan("label", config.model_dump(include={"shard_size", "folds"}), inputs)
     done = finished(out, plan, progress)
     if done is not None:
         return done
     for needed in (model, source):
         needed.verify(without=TEST_FILE)
-    assert model.text is not None and model.task is not None and source.task is not None
+    assert model.task is not None and source.task is not None
     if model.task.labels != source.task.labels:
         raise ArtifactError(
             f"{teacher} decides between {', '.join(model.task.labels)}, the labels of {data} are "
             f"{', '.join(source.task.labels)}: train a teacher on this data first"
         )
-    network = networks.load(model)
-    device = choose_device(config.device)
-    network.module.to(device)
-    encoder = TextEncoder(network.tokenizer, model.text)
     splits = [read_split(data / f"{name}.parquet", name) for name in SPLITS if (data / f"{name}.parquet").exists()]
     with writing(out, plan, "labels") as draft:
         draft.task, draft.text = source.task, model.text
+        sheets = [Sheet(split.name, split) for split in splits]
         taken_up = 0
-        with progress.track("label with the teacher", sum(len(split) for split in splits)) as advance:
-            for split in splits:
-                for number, start in enumerate(range(0, len(split), config.shard_size)):
-                    shard = draft.path / f"{split.name}-{number:05d}.parquet"
-                    part = split.take(range(start, min(start + config.shard_size, len(split))))
-                    if shard.exists():  # written by the run that was interrupted
-                        advance(len(part))
-                        taken_up += len(part)
-                        continue
-                    tokens = encoder.encode(part.texts)
-                    logits = infer(network.module, tokens, network.pad_id, device, config.batch_size, advance)
-                    _write_shard(shard, draft.work / shard.name, part.ids, logits)
+        if config.folds:
+            taken_up = _label_folds(draft, model, splits, config, progress)
+            sheets = sheets[1:]
+        taken_up += _label(draft, model, sheets, config, progress, "label with the teacher")
         val = next(split for split in splits if split.name == "val")
         logits = read_labels(draft.path, "val", val.ids)
         draft.decision = {"temperature": fit_temperature(logits, val.labels)}
@@ -76,6 +71,64 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
             "confidence": _confidence(draft.path, splits),
         }
     return Artifact.load(out)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Texts that one model labels; `name` begins the names of the shards, with the name of their split."""
+
+    name: str
+    texts: Split
+
+    def shards(self, directory: Path, size: int) -> Iterator[tuple[Path, Split]]:
+        """The files, and the texts of each."""
+        for number, start in enumerate(range(0, len(self.texts), size)):
+            part = self.texts.take(range(start, min(start + size, len(self.texts))))
+            yield directory / f"{self.name}-{number:05d}.parquet", part
+
+
+def _label_folds(
+    draft: Draft, teacher: Artifact, splits: Sequence[Split], config: LabelConfig, progress: Progress
+) -> int:
+    """Label each fold of train by a teacher that never saw it; returns the number of texts that were there already.
+
+    Such a teacher is an artifact in the scratch directory until its fold is labelled: one is kept at a time.
+    """
+    train, val = splits[:2]
+    taken_up = 0
+    for fold in folds.cut_folds(train, config.folds, teacher.seed):
+        sheet = Sheet(f"train-fold{fold.number}", fold.texts)
+        if all(shard.exists() for shard, _ in sheet.shards(draft.path, config.shard_size)):
+            taken_up += len(sheet.texts)
+            continue
+        home = draft.work / f"fold{fold.number}"
+        model = folds.train_fold(teacher, fold, val, home, progress)
+        taken_up += _label(draft, model, [sheet], config, progress, f"label fold {fold.number}/{fold.count}")
+        shutil.rmtree(home)
+    return taken_up
+
+
+def _label(
+    draft: Draft, model: Artifact, sheets: Sequence[Sheet], config: LabelConfig, progress: Progress, description: str
+) -> int:
+    """Write the missing shards; returns the number of texts in those that were there already."""
+    assert model.text is not None
+    network = networks.load(model)
+    device = choose_device(config.device)
+    network.module.to(device)
+    encoder = TextEncoder(network.tokenizer, model.text)
+    taken_up = 0
+    with progress.track(description, sum(len(sheet.texts) for sheet in sheets)) as advance:
+        for sheet in sheets:
+            for shard, part in sheet.shards(draft.path, config.shard_size):
+                if shard.exists():  # written by the run that was interrupted
+                    advance(len(part))
+                    taken_up += len(part)
+                    continue
+                tokens = encoder.encode(part.texts)
+                logits = infer(network.module, tokens, network.pad_id, device, config.batch_size, advance)
+                _write_shard(shard, draft.work / shard.name, part.ids, logits)
+    return taken_up
 
 
 def read_labels(labels: Path, split: str, ids: Sequence[str]) -> NDArray[np.float32]:

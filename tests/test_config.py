@@ -190,11 +190,11 @@ def test_layers_are_a_number_or_a_list(layers: int | list[int]) -> None:
         ),
         (
             {"distill": {"loss": "mse", "temperature": 2.0}},
-            "distill: temperature: for loss kl, bce or dkd, not mse; remove what is not read",
+            "distill: loss mse does not read temperature: choose kl, bce or dkd, or remove the setting",
         ),
         (
             {"students": students({"loss": "bce", "other_weight": 1.0, "target_weight": 2.0})},
-            "students.0: other_weight, target_weight: for loss dkd, not bce; remove what is not read",
+            "students.0: loss bce does not read other_weight, target_weight: choose dkd, or remove the setting",
         ),
         (
             {"task": THREE, "distill": {"loss": "dkd", "target_weight": 0, "other_weight": 0}},

@@ -84,6 +84,24 @@ def test_flags_go_over_the_recipe(trained: dict[str, Any], flags: tuple[str, ...
     assert tuple(trained[name] for name in ("epochs", "freeze_encoder", "learning_rate", "seed")) == expected
 
 
+@pytest.mark.parametrize(("flags", "loss", "temperature"), [((), "kl", 3.0), (("--loss", "mse"), "mse", 2.0)])
+def test_a_loss_that_is_given_leaves_out_what_it_does_not_read(
+    trained: dict[str, Any], monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], loss: str, temperature: float
+) -> None:
+    seen: dict[str, Any] = {}
+
+    def distill(*places: Any, **named: Any) -> object:
+        seen.update(places[-1].model_dump())
+        return make(Path(trained["arguments"][-1]))
+
+    monkeypatch.setattr(understudy.training, "distill", distill)
+    recipe, data, out = (trained["arguments"][index] for index in (1, 3, 5))
+    Path(recipe).write_text(tiny.RECIPE.replace("[distill]", "[distill]\ntemperature = 3.0"))
+    places = ("--teacher", data, "--labels", data, "--data", data, "--out", out)
+    assert call("distill", recipe, "--student", "cnn", *places, *flags) == 0
+    assert (seen["loss"], seen["temperature"], seen["epochs"]) == (loss, temperature, 4)
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -18,7 +18,7 @@ from .sections import NAME, Positive, Proportion
 from .sections import DistillConfig as DistillConfig
 from .sections import OptimizationConfig as OptimizationConfig
 from .sections import Section as Section
-from .soft_terms import TWO_LABELS, unread
+from .soft_terms import TWO_LABELS, inherited
 
 Normalization = Literal["html", "nfc", "users", "links"]
 Metric = Literal["accuracy", "macro_f1", "macro_recall"]
@@ -99,7 +99,7 @@ class LabelConfig(Section):
 
     batch_size: Positive = Field(64, description="texts per forward pass of the teacher")
     shard_size: Positive = Field(4096, description="texts per Parquet shard; an interrupted run redoes one at most")
-    folds: int = Field(0, ge=0, description="label train by teachers trained on the other of so many parts; 0: off")
+    folds: int = Field(0, ge=0, description="parts of train, each labelled by a teacher trained on the others; 0: off")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
 
     @field_validator("folds")
@@ -237,10 +237,11 @@ class Recipe(Section):
     @model_validator(mode="before")
     @classmethod
     def _inherit(cls, raw: Any) -> Any:
-        """Give every student the settings of [distill] that it does not set itself."""
+        """Give every student the settings of [distill] that it does not set itself, if its own loss reads them."""
         if isinstance(raw, dict) and isinstance(raw.get("students"), list) and isinstance(raw.get("distill", {}), dict):
             shared = {k: v for k, v in raw.get("distill", {}).items() if k in DistillConfig.model_fields}
-            raw = raw | {"students": [_heir(shared, s) if isinstance(s, dict) else s for s in raw["students"]]}
+            given = [inherited(shared, s.get("loss")) | s if isinstance(s, dict) else s for s in raw["students"]]
+            raw = raw | {"students": given}
         return raw
 
     @model_validator(mode="after")
@@ -267,12 +268,6 @@ STUDENT_KINDS: dict[str, type[_Student]] = {
     "transformer": TransformerStudent,
     "textcnn": TextCNNStudent,
 }
-
-
-def _heir(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """A student's settings, and those of [distill] that it does not set itself and that its own loss reads."""
-    unused = unread(str(own.get("loss")), shared)
-    return {name: value for name, value in shared.items() if name not in unused} | own
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -50,7 +50,9 @@ class DistillConfig(OptimizationConfig):
     soft_weight: Proportion = Field(0.8, description="weight of the soft term; the hard term has the rest")
     target_weight: float = Field(1.0, ge=0, description="dkd: weight of the target against the rest")
     other_weight: float = Field(1.0, ge=0, description="dkd: weight of the likeness among the other labels")
-    correct_teacher: bool = Field(False, description="swap the gold label's logit with the teacher's wrong first one")
+    correct_teacher: bool = Field(
+        False, description="where the teacher is wrong, swap its highest logit with the gold label's"
+    )
 
     @model_validator(mode="after")
     def _terms(self) -> Self:
@@ -59,7 +61,9 @@ class DistillConfig(OptimizationConfig):
         if self.soft_weight == 0 and (self.loss != "kl" or self.correct_teacher):
             raise ValueError("loss and correct_teacher act on the soft term, which soft_weight = 0 removes")
         if vain := unread(self.loss, self.model_fields_set):
-            raise ValueError(f"{', '.join(vain)}: for loss {readers(vain)}, not {self.loss}; remove what is not read")
+            raise ValueError(
+                f"loss {self.loss} does not read {', '.join(vain)}: choose {readers(vain)}, or remove the setting"
+            )
         if not (self.target_weight or self.other_weight):
             raise ValueError("target_weight and other_weight are both 0, which leaves no soft term: raise one")
         return self

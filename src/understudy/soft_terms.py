@@ -6,9 +6,9 @@ functions themselves are in `training.losses`; this is what settings and reports
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Loss = Literal["kl", "mse", "bce", "hard", "dkd"]
 
@@ -36,9 +36,15 @@ TWO_LABELS = "loss dkd needs three labels: with two there is nothing to decouple
 
 
 def unread(loss: str, given: Iterable[str]) -> list[str]:
-    """Those of the given settings that some soft terms read, and this one does not; none for an unknown loss."""
+    """Those of the given settings that another soft term reads, and this one does not; none for an unknown loss."""
     read = {name: set(term.settings) for name, term in SOFT_TERMS.items()}
     return sorted((set().union(*read.values()) & set(given)) - read[loss]) if loss in read else []
+
+
+def inherited(settings: Mapping[str, Any], loss: object) -> dict[str, Any]:
+    """What one with a loss of its own takes over of the settings of another: not those that its loss does not read."""
+    left_out = unread(str(loss), settings)
+    return {name: value for name, value in settings.items() if name not in left_out}
 
 
 def readers(settings: Iterable[str]) -> str:

@@ -22,6 +22,7 @@ from ..config import (
 )
 from ..display import terminal_progress
 from ..errors import RecipeError
+from ..soft_terms import inherited
 from .options import directory, explicit, flags, out_directory, recipe_argument, settle
 
 _out = click.option("--out", type=out_directory, required=True, help="directory to write")
@@ -95,7 +96,7 @@ def distill(
 
     settings = load_recipe(recipe)
     student = _student(settings, name)
-    config: Any = settle(STUDENT_KINDS[student.kind], explicit(student), given)
+    config: Any = settle(STUDENT_KINDS[student.kind], inherited(explicit(student), given["loss"]), given)
     done = stage(
         teacher, labels, data, out, config, seed=_seed_of(settings, seed), use_teacher=not no_teacher,
         progress=terminal_progress(),

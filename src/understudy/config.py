@@ -102,7 +102,7 @@ class OptimizationConfig(Section):
 class TeacherConfig(OptimizationConfig):
     """The large classifier."""
 
-    model: str = Field("bundled:minilm-l6", description="hub name, local directory, or bundled:minilm-l6")
+    model: str = Field("bundled:minilm-l6", description="hub name, directory (as seen from here) or bundled:minilm-l6")
     train: bool = Field(True, description="fine-tune it; false: a ready classifier, taken as it is")
     label_map: dict[str, str] = Field({}, description="the ready classifier's label names to the task's")
     max_length: int = Field(128, ge=4, le=8192, description="tokens kept of a text")
@@ -181,7 +181,7 @@ class PretrainedStudent(_Student):
     """Another pretrained encoder with its own tokenizer."""
 
     kind: Literal["pretrained"] = "pretrained"
-    model: str = Field(description="hub name, local directory, or bundled:minilm-l6")
+    model: str = Field(description="hub name, directory (as seen from here) or bundled:minilm-l6")
     trim_vocabulary: bool = Field(False, description="drop the tokens that the transfer set never uses")
 
 

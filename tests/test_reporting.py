@@ -200,6 +200,20 @@ def test_the_best_student_is_chosen_on_validation(results: Score) -> None:
     assert "chosen on the test split itself" in findings(changed | {"training": []})[0]
 
 
+def test_warnings_and_refusals_are_said_once_with_all_they_are_about(results: Score) -> None:
+    changed = copy.deepcopy(results) | {"refused": ["int8 of x was refused: too much is lost"]}
+    for key in ("cut3/int8", "small/int8"):
+        model(changed, key)["warnings"] = ["few rows"]
+    next(run for run in changed["training"] if run["name"] == "small")["warnings"] = ["no fair twin"]
+    said = [line for line in findings(changed) if line.startswith(("Warning", "Refused"))]
+    assert sorted(said) == [
+        "Refused: int8 of x was refused: too much is lost.",
+        "Warning, cut3/int8, small/int8: few rows",
+        "Warning, small: no fair twin",
+        "Warning, textcnn/int8: measured on a CPU without VNNI",
+    ]
+
+
 def test_empty_fields_leave_dashes(benchmark: Path, results: Score, tmp_path: Path) -> None:
     bare = copy.deepcopy(results) | {"recipe": {}, "data": {}, "training": [], "comparisons": [], "machine": {}}
     empty = ("retention", "agreement", "speedup_vs", "peak_rss", "load_ms", "params", "bytes", "calibration", "path")

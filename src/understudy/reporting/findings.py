@@ -29,10 +29,18 @@ def sentences(results: Results) -> list[str]:
         for about in (_about_bag_of_words, _about_teacher, _about_int8):
             said += about(results, student)
     said += [f"Refused: {refusal}." for refusal in results["refused"]]
-    said += [f"Warning, {part['name']}: {text}" for part in results["training"] for text in part.get("warnings", [])]
-    said += [f"Warning, {model['key']}: {text}" for model in results["models"] for text in model["warnings"]]
+    said += _warnings(results)
     # No line may begin with one of the signs.
     return [sentence.replace(" %", "\u00a0%").replace(" < ", "\u00a0<\u00a0") for sentence in said]
+
+
+def _warnings(results: Results) -> list[str]:
+    """Every warning once, with all that it is about."""
+    about: dict[str, list[str]] = {}
+    for part in [*results["training"], *results["models"]]:
+        for text in part.get("warnings", []):
+            about.setdefault(text, []).append(part.get("key", part["name"]))
+    return [f"Warning, {', '.join(names)}: {text}" for text, names in about.items()]
 
 
 def _about_best(results: Results, best: Model, split: str) -> list[str]:

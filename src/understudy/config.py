@@ -6,6 +6,7 @@ flags from the same fields. Nothing here imports torch.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -32,7 +33,7 @@ class Section(BaseModel):
 class TaskConfig(Section):
     """What is to be decided."""
 
-    name: str = Field(pattern=NAME, description="name of the task")
+    name: str = Field(pattern=NAME, description="name of the task; that of the recipe's file if it is left out")
     labels: list[str] = Field(min_length=2, description="label names, in the order of the model's outputs")
     metric: Metric = Field("accuracy", description="the task metric, which retention is a ratio of")
 
@@ -301,6 +302,8 @@ def load_recipe(path: Path) -> Recipe:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: not a TOML file: {error}") from None
+    if isinstance(raw.get("task"), dict):
+        raw["task"].setdefault("name", re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-") or "task")
     return parse(Recipe, raw, str(path))
 
 

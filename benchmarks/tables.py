@@ -17,6 +17,7 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent.parent / "README.md"
 Model = dict[str, Any]
+_FILES = {"torch": "transformers pipeline", "fp32": "ONNX FP32", "int8": "ONNX INT8", "sklearn": "scikit-learn"}
 
 
 def main() -> None:
@@ -59,15 +60,32 @@ def startup() -> str:
     return _markdown(["what", "median of runs"], [[row["what"], f"{row['seconds']:.2f} s"] for row in found["rows"]])
 
 
+def processes() -> str:
+    """What a process of its own takes, by model, on emotion."""
+    run = _main_run("emotion")
+    rows = [
+        [model["name"], _FILES[model["variant"]], f"{model['load_ms'] / 1000:.2f} s", f"{model['peak_rss'] / 1e6:.0f}"]
+        for model in run["models"]
+        if model["load_ms"] and model["variant"] != "fp16"
+    ]
+    return _markdown(["model", "file", "start to first answer", "peak memory, MB"], rows)
+
+
+def _main_run(task: str) -> dict[str, Any]:
+    """The run of the recipe's own seed: the one in which speed was measured."""
+    runs = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(_files(task))]
+    return max(runs, key=lambda run: sum(bool(model["speed"]) for model in run["models"]))
+
+
 def _run_table(task: str) -> str:
-    runs = {file.parent.name: json.loads(file.read_text(encoding="utf-8")) for file in sorted(_files(task))}
-    main_run = max(runs.values(), key=lambda run: sum(bool(model["speed"]) for model in run["models"]))
+    runs = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(_files(task))]
+    main_run = _main_run(task)
     metric = main_run["task_metric"]
     rows = []
     for model in main_run["models"]:
         if model["variant"] in ("fp16", "none"):
             continue
-        seeds = [match for run in runs.values() if (match := _find(run, model))]
+        seeds = [match for run in runs if (match := _find(run, model))]
         rows.append(_row(model, seeds, metric))
     n = next(model["metrics"]["test"][metric]["n"] for model in main_run["models"] if model["metrics"])
     header = ["model", "file", "MB", f"{metric} %", "95 % interval", "kept %", "ms/text", "texts/s"]
@@ -76,8 +94,8 @@ def _run_table(task: str) -> str:
     cpu = f"{machine['cpu']}, {', '.join(machine['instruction_set'])}"
     several = f"students: median of {len(runs)} seeds, with the lowest and highest; intervals and controls: "
     note = (
-        f"Test split, n = {n}; {several if len(runs) > 1 else ''}seed {main_run['seed']}. Speed: one thread, tokenisation "
-        f"included; ms/text is the median of single texts, texts/s that of the best batch size; {cpu}."
+        f"Test split, n = {n}; {several if len(runs) > 1 else ''}seed {main_run['seed']}. Speed: one thread, "
+        f"tokenisation included; ms/text is the median of single texts, texts/s that of the best batch size; {cpu}."
     )
     return _markdown(header, rows) + f"\n\n{note}"
 
@@ -104,10 +122,7 @@ def _row(model: Model, seeds: list[Model], metric: str) -> list[str]:
     rate = f"{max(row['texts_per_second'] for row in single):,.0f}" if single else "–"
     times = [f"{ratio:.1f}" if (ratio := model["speedup_vs"][name]) else "–" for name in ("pipeline", "onnx_fp32")]
     size = f"{model['bytes'] / 1e6:.1f}" if model["bytes"] else "–"
-    files = {
-        "torch": "transformers pipeline", "fp32": "ONNX FP32", "int8": "ONNX INT8", "sklearn": "scikit-learn",
-    }  # fmt: skip
-    return [model["name"], files[model["variant"]], size, value, interval, kept, latency, rate, *times]
+    return [model["name"], _FILES[model["variant"]], size, value, interval, kept, latency, rate, *times]
 
 
 def _markdown(header: list[str], rows: list[list[str]]) -> str:
@@ -117,6 +132,7 @@ def _markdown(header: list[str], rows: list[list[str]]) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "emotion": emotion, "sst2": sst2, "training": training, "startup": startup,
+    "processes": processes,
 }  # fmt: skip
 
 if __name__ == "__main__":

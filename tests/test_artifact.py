@@ -268,7 +268,7 @@ def test_an_equal_plan_is_done(out: Path) -> None:
     equal = replace(PLAN, config={"model": {"name": "x", "layers": (0, 1)}, "epochs": 3})
     found = finished(out, equal, notes)
     assert found == Artifact.load(out)
-    assert notes.said == []
+    assert notes.said == [f"  {out.parent.name}/{out.name} is there"]
 
 
 def test_a_damaged_artifact_is_made_again(out: Path) -> None:

@@ -76,6 +76,12 @@ def test_a_single_string_is_a_mistake(finished_run: Path) -> None:
         Classifier.load(finished_run / "students/cnn/fp32").predict("lovely")
 
 
+@pytest.mark.parametrize("strange", [None, 3, b"lovely"])
+def test_what_is_no_text_is_a_mistake(finished_run: Path, strange: object) -> None:
+    with pytest.raises(TypeError, match=f"predict takes texts, got {strange!r}; leave it out"):
+        Classifier.load(finished_run / "students/cnn/fp32").predict(["fine", strange])  # type: ignore[list-item]
+
+
 def test_an_artifact_works_wherever_it_is_copied(finished_run: Path, tmp_path: Path) -> None:
     shutil.copytree(finished_run / "students/cnn/int8", tmp_path / "moved")
     here, there = Classifier.load(finished_run / "students/cnn/int8"), Classifier.load(tmp_path / "moved")

@@ -55,6 +55,15 @@ def test_every_shipped_recipe_loads(path: Path) -> None:
     assert recipe.students
 
 
+@pytest.mark.parametrize(
+    ("file", "name"), [("tickets.toml", "tickets"), ("my own (2).toml", "my-own-2"), ("ñ.toml", "task")]
+)
+def test_a_task_without_a_name_has_that_of_its_recipe(tmp_path: Path, file: str, name: str) -> None:
+    text = '[task]\nlabels = ["a", "b"]\n[data]\ntrain = "t.csv"\n[[students]]\nname = "s"\nkind = "cut"\n'
+    (tmp_path / file).write_text(text, encoding="utf-8")
+    assert load_recipe(tmp_path / file).task.name == name
+
+
 def test_there_are_recipes() -> None:
     assert "emotion" in {path.stem for path in RECIPES}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 from understudy.config import Recipe, load_recipe
 from understudy.errors import RecipeError
 from understudy.estimating import Forecast, estimate
+from understudy.pipeline import run
+from understudy.progress import Silent
 
 
 @pytest.fixture
@@ -61,6 +64,20 @@ def test_other_data_reaches_everything(recipe: Recipe, finished_run: Path, works
         file.write("one more film,good\n")
     forecast = estimate(recipe, finished_run, tmp_path)
     assert to_do(forecast) == {name for name, _ in forecast.steps}
+
+
+@pytest.mark.parametrize("layers", [3, [0, 2]])
+def test_a_cut_that_the_teacher_cannot_give_is_refused_before_any_work(
+    recipe: Recipe, workshop: Path, tmp_path: Path, layers: int | list[int]
+) -> None:
+    students = [s.model_copy(update={"layers": layers}) if s.name == "half" else s for s in recipe.students]
+    greedy = recipe.model_copy(update={"students": students})
+    message = re.escape(f"layers = {layers}, but the teacher has 2 layers (0 to 1); lower it")
+    with pytest.raises(RecipeError, match=message):
+        estimate(greedy, tmp_path / "out", workshop)
+    with pytest.raises(RecipeError, match=message):
+        run(greedy, tmp_path / "out", workshop, Silent())
+    assert not (tmp_path / "out" / "teacher").exists()
 
 
 def test_twins_take_disk_too(recipe: Recipe, workshop: Path) -> None:

@@ -163,9 +163,9 @@ def test_a_cut_that_cannot_be_made_is_refused(encoders: dict[str, Path]) -> None
     assert message(RecipeError, networks.cut, albert, 1, 0.0) == (
         "AlbertForSequenceClassification has no list of 2 layers to cut; use a student of another kind"
     )
-    for layers, named in ((3, [0, 1, 2]), ([2], [2]), ([0, 0], [0, 0]), ([], [])):
+    for layers in (3, [2]):
         assert message(RecipeError, networks.cut, bert, layers, 0.0) == (
-            f"layers {named} cannot be cut from a teacher of 2 layers (0 to 1)"
+            f"layers = {layers}, but the teacher has 2 layers (0 to 1); lower it"
         )
 
 

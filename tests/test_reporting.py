@@ -188,7 +188,7 @@ def test_without_a_paired_test_the_two_intervals_decide(results: Score) -> None:
         bounds = [value - 0.02, value + 0.02]
         model(changed, key)["metrics"]["test"]["accuracy"] = {"value": value, "ci95": bounds, "n": 9}
     said = next(line for line in findings(changed) if "a bag of words" in line)
-    assert "does not beat, beyond the interval, a bag of words" in said and "not a paired interval" in said
+    assert "is above, but not beyond the interval, a bag of words" in said and "not a paired interval" in said
 
 
 def test_the_best_student_is_chosen_on_validation(results: Score) -> None:
@@ -198,6 +198,31 @@ def test_the_best_student_is_chosen_on_validation(results: Score) -> None:
     run["history"][run["best_epoch"] - 1]["val_accuracy"] = 0.99
     assert findings(changed)[0].startswith("Best student: small/int8, chosen on validation.")
     assert "chosen on the test split itself" in findings(changed | {"training": []})[0]
+
+
+def test_who_was_still_learning_is_said(results: Score) -> None:
+    changed = copy.deepcopy(results)
+    for run in changed["training"]:
+        run["history"] = [{"epoch": 1, "val_nll": 0.5}, {"epoch": 2, "val_nll": 0.48}]
+    assert not any("still learning" in line for line in findings(changed))
+    for run in changed["training"][:2]:
+        run["history"][1]["val_nll"] = 0.4
+    names = ", ".join(run["name"] for run in changed["training"][:2])
+    assert f"{names} were still learning at the last epoch: give more epochs." in findings(changed)
+
+
+def test_warnings_and_refusals_are_said_once_with_all_they_are_about(results: Score) -> None:
+    changed = copy.deepcopy(results) | {"refused": ["int8 of x was refused: too much is lost"]}
+    for key in ("cut3/int8", "small/int8"):
+        model(changed, key)["warnings"] = ["few rows"]
+    next(run for run in changed["training"] if run["name"] == "small")["warnings"] = ["no fair twin"]
+    said = [line for line in findings(changed) if line.startswith(("Warning", "Refused"))]
+    assert sorted(said) == [
+        "Refused: int8 of x was refused: too much is lost.",
+        "Warning, cut3/int8, small/int8: few rows",
+        "Warning, small: no fair twin",
+        "Warning, textcnn/int8: measured on a CPU without VNNI",
+    ]
 
 
 def test_empty_fields_leave_dashes(benchmark: Path, results: Score, tmp_path: Path) -> None:
@@ -256,7 +281,8 @@ def test_the_summary_fits_a_terminal(results: Score) -> None:
     assert max(map(len, text.splitlines())) <= 100 and "[red]" in text
     score = model(results, "small/int8")["metrics"]["test"]["accuracy"]
     row = next(line for line in text.splitlines() if "small/int8" in line)
-    assert f"{100 * score['value']:.2f} ± {50 * (score['ci95'][1] - score['ci95'][0]):.1f}" in row
+    low, high = score["ci95"]
+    assert f"{100 * score['value']:.2f} ({100 * low:.1f}–{100 * high:.1f})" in row
 
 
 def test_the_card_says_how_to_load(results: Score) -> None:
@@ -293,7 +319,7 @@ def test_the_summary_is_printed_with_its_findings(results: Score, capsys: pytest
     lines = capsys.readouterr().out.splitlines()
     said = findings(results)
     assert [line for line in lines if line][-len(said) :] == said
-    assert any("cut3/int8" in line and "±" in line for line in lines)
+    assert any("cut3/int8" in line and "–" in line for line in lines)
 
 
 def test_the_card_says_what_the_student_learned_by(results: Score) -> None:

@@ -191,6 +191,7 @@ def finished(out: Path, plan: Plan, progress: Progress) -> Artifact | None:
             f"{short_name(out)} is made again, because of {', '.join(_changes(artifact, plan)) or 'its stage'}"
         )
         return None
+    progress.note(f"  {short_name(out)} is there")
     return artifact
 
 

@@ -95,6 +95,9 @@ class Classifier:
         """Raw logits (n, labels), in order, before any temperature."""
         if isinstance(texts, str):
             raise TypeError('predict takes a list of texts: predict(["…"]), not predict("…")')
+        strange = next((text for text in texts if not isinstance(text, str)), "")
+        if strange != "":
+            raise TypeError(f"predict takes texts, got {strange!r:.60}; leave it out")
         result = np.empty((len(texts), len(self.labels)), dtype=np.float32)
         tokens = self._encoder.encode(texts)
         groups = list(batches(tokens, _TOKENS_PER_RUN))

@@ -6,6 +6,7 @@ flags from the same fields. Nothing here imports torch.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -28,7 +29,7 @@ S = TypeVar("S", bound=Section)
 class TaskConfig(Section):
     """What is to be decided."""
 
-    name: str = Field(pattern=NAME, description="name of the task")
+    name: str = Field(pattern=NAME, description="name of the task; that of the recipe's file if it is left out")
     labels: list[str] = Field(min_length=2, description="label names, in the order of the model's outputs")
     metric: Metric = Field("accuracy", description="the task metric, which retention is a ratio of")
 
@@ -76,7 +77,7 @@ class DataConfig(Section):
 class TeacherConfig(OptimizationConfig):
     """The large classifier."""
 
-    model: str = Field("bundled:minilm-l6", description="hub name, local directory, or bundled:minilm-l6")
+    model: str = Field("bundled:minilm-l6", description="hub name, directory (as seen from here) or bundled:minilm-l6")
     train: bool = Field(True, description="fine-tune it; false: a ready classifier, taken as it is")
     label_map: dict[str, str] = Field({}, description="the ready classifier's label names to the task's")
     max_length: int = Field(128, ge=4, le=8192, description="tokens kept of a text")
@@ -149,7 +150,7 @@ class PretrainedStudent(_Student):
     """Another pretrained encoder with its own tokenizer."""
 
     kind: Literal["pretrained"] = "pretrained"
-    model: str = Field(description="hub name, local directory, or bundled:minilm-l6")
+    model: str = Field(description="hub name, directory (as seen from here) or bundled:minilm-l6")
     trim_vocabulary: bool = Field(False, description="drop the tokens that the transfer set never uses")
 
 
@@ -280,6 +281,8 @@ def load_recipe(path: Path) -> Recipe:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: not a TOML file: {error}") from None
+    if isinstance(raw.get("task"), dict):
+        raw["task"].setdefault("name", re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-") or "task")
     return parse(Recipe, raw, str(path))
 
 

@@ -20,7 +20,7 @@ from .config import CutStudent, Recipe, StudentConfig, TextCNNStudent, Transform
 from .data.preparing import prepare
 from .data.task import Task
 from .errors import ArtifactError
-from .pipeline import Step, plan, refuse_another_task, twins
+from .pipeline import Step, check_cuts, plan, refuse_another_task, twins
 from .preparation import digests
 from .progress import Silent
 
@@ -70,6 +70,7 @@ def estimate(recipe: Recipe, out: Path, base: Path | None) -> Forecast:
     refuse_another_task(out, recipe)
     task = Task(recipe.task.name, tuple(recipe.task.labels), recipe.task.metric)
     prepared = prepare(task, recipe.data, recipe.seed, base)
+    check_cuts(recipe)
     rows = {
         "train": len(prepared.train), "val": len(prepared.val), "test": len(prepared.test),
         "unlabeled": len(prepared.unlabeled),

@@ -25,7 +25,7 @@ from .artifact import MANIFEST, Artifact
 from .benchmarking import RESULTS, Entry, benchmark
 from .calibration import calibrate
 from .classifier import TOKENIZER_FILE
-from .config import Recipe, StudentConfig
+from .config import CutStudent, Recipe, StudentConfig
 from .errors import InputError, RecipeError
 from .files import write_atomically
 from .preparation import prepare, summary
@@ -60,6 +60,17 @@ def run(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> dic
     return results
 
 
+def check_cuts(recipe: Recipe) -> None:
+    """Raise RecipeError, before anything is trained, for a student of more layers than the teacher has."""
+    from .training.networks import count_layers
+    from .training.surgery import check_cut
+
+    cuts = [student for student in recipe.students if isinstance(student, CutStudent)]
+    total = count_layers(recipe.teacher.model) if cuts else 0
+    for student in cuts:
+        check_cut(student.layers, total)
+
+
 def _tell(made: Artifact | None, progress: Progress) -> None:
     """What a person should know about a finished stage."""
     if made is None:
@@ -85,9 +96,15 @@ def plan(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> It
         (),
         {"task": recipe.task.model_dump(), "data": recipe.data.model_dump()},
     )
+
+    def learn() -> Artifact:
+        if not (teacher / MANIFEST).exists():
+            check_cuts(recipe)
+        return train(data, teacher, recipe.teacher, seed=seed, progress=progress)
+
     yield Step(
         "teacher",
-        lambda: train(data, teacher, recipe.teacher, seed=seed, progress=progress),
+        learn,
         ("data",),
         recipe.teacher.model_dump(),
     )

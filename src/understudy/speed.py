@@ -134,6 +134,9 @@ def measure(
         for count in threads:
             with workers(runners, count) as alive:
                 for batch in BATCHES:
+                    if 1 < batch > len(texts):  # it would be a smaller batch under another name
+                        advance(1)
+                        continue
                     _time_batch(runners, alive, speeds, count, batch, repeats, (file, warm))
                     advance(1)
                 for speed, runner, worker in zip(speeds, runners, alive, strict=True):

@@ -37,7 +37,8 @@ def command(
 ) -> None:  # fmt: skip
     """Measure MODELS on a labelled file, and compare each two of them on the same texts.
 
-    A model is an artifact directory, or the directory or hub name of a torch classifier.
+    The file should hold texts that none of them was trained on. A model is an artifact directory, or the directory or
+    hub name of a torch classifier.
 
     With the directory that `prepare` wrote as --data, measure ONNX artifacts on its test split, beside the controls,
     and write the results to --out.

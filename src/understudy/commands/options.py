@@ -20,14 +20,17 @@ out_directory = click.Path(path_type=Path)
 recipe_argument = click.argument("recipe", type=click.Path(path_type=Path))
 
 
-def flags(section: type[Section], skip: tuple[str, ...] = ()) -> Callable[[F], F]:
-    """Add an option for every simple field of a section; one that is not given stays out of the result."""
+def flags(section: type[Section], skip: tuple[str, ...] = (), recipe: bool = False) -> Callable[[F], F]:
+    """Add an option for every simple field of a section; one that is not given stays out of the result.
+
+    With `recipe`, the command takes its settings from a recipe first, and the help says so.
+    """
 
     def decorate(function: F) -> F:
         for name, field in reversed(section.model_fields.items()):
             kind = _click_type(field)
             if name not in skip and kind is not None:
-                click.option(_flag(name, kind), name, type=kind, default=None, help=_help(field))(function)
+                click.option(_flag(name, kind), name, type=kind, default=None, help=_help(field, recipe))(function)
         return function
 
     return decorate
@@ -49,8 +52,10 @@ def _flag(name: str, kind: Any) -> str:
     return f"--{dashed}/--no-{dashed}" if kind is bool else f"--{dashed}"
 
 
-def _help(field: FieldInfo) -> str:
-    default = "" if field.is_required() or field.default in ("", [], {}) else f" [default: {field.default}]"
+def _help(field: FieldInfo, recipe: bool) -> str:
+    of = "the recipe's, or " if recipe else ""
+    default = f"[default: {of}{field.default}]"
+    default = "" if field.is_required() or field.default in ("", [], {}) else f" {default}"
     return f"{field.description}{default}"
 
 

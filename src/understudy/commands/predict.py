@@ -24,7 +24,7 @@ _OF_FILES = ("target", "column", "format", "probabilities", "prefix", "overwrite
 @click.argument("texts", metavar="[TEXT]...", nargs=-1)
 @click.option("--input", "source", type=_path, help="label the rows of this file (- is standard input)")
 @click.option("--output", "target", type=_path, help="write them here, all or nothing [default: standard output]")
-@click.option("--column", default="text", show_default=True, help="the column that holds the texts")
+@click.option("--column", "--text", "column", default="text", show_default=True, help="the column that holds the texts")
 @click.option(
     "--format", type=click.Choice(["csv", "tsv", "jsonl"]), help="of standard input and output [default: csv]"
 )

@@ -35,7 +35,7 @@ _seed = click.option("--seed", type=click.IntRange(min=0), help="another seed th
 @_out
 @click.option("--data", "base", type=directory, help="directory that the recipe's files or hub splits are in")
 @_seed
-@flags(DataConfig)
+@flags(DataConfig, recipe=True)
 def prepare(recipe: Path, out: Path, base: Path | None, seed: int | None, **given: Any) -> None:
     """Read, check, normalise, cut and de-duplicate the data of RECIPE."""
     from ..preparation import prepare as stage
@@ -55,7 +55,7 @@ def prepare(recipe: Path, out: Path, base: Path | None, seed: int | None, **give
 @_data
 @_out
 @_seed
-@flags(TeacherConfig)
+@flags(TeacherConfig, recipe=True)
 def train(recipe: Path, data: Path, out: Path, seed: int | None, **given: Any) -> None:
     """Fine-tune the teacher of RECIPE, or take a ready classifier as it is."""
     from ..training import train as stage
@@ -86,7 +86,7 @@ def label(teacher: Path, data: Path, out: Path, **given: Any) -> None:
 @_out
 @_seed
 @click.option("--no-teacher", is_flag=True, help="train the twin that learns from gold labels alone")
-@flags(DistillConfig)
+@flags(DistillConfig, recipe=True)
 def distill(
     recipe: Path, name: str, teacher: Path, labels: Path, data: Path, out: Path, seed: int | None, no_teacher: bool,
     **given: Any,

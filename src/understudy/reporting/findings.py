@@ -28,11 +28,31 @@ def sentences(results: Results) -> list[str]:
     for student in [model for model in shown(results) if model["role"] == "student"]:
         for about in (_about_bag_of_words, _about_teacher, _about_int8):
             said += about(results, student)
+    said += _unfinished(results)
     said += [f"Refused: {refusal}." for refusal in results["refused"]]
-    said += [f"Warning, {part['name']}: {text}" for part in results["training"] for text in part.get("warnings", [])]
-    said += [f"Warning, {model['key']}: {text}" for model in results["models"] for text in model["warnings"]]
+    said += _warnings(results)
     # No line may begin with one of the signs.
     return [sentence.replace(" %", "\u00a0%").replace(" < ", "\u00a0<\u00a0") for sentence in said]
+
+
+def _unfinished(results: Results) -> list[str]:
+    """Who was still learning when the training ended: validation NLL fell by over 5 % in the last epoch."""
+    falling = []
+    for part in results["training"]:
+        losses = [row["val_nll"] for row in part["history"] if row.get("val_nll") is not None]
+        if len(losses) > 1 and losses[-1] < 0.95 * losses[-2]:
+            falling.append(part["name"])
+    verb = "was" if len(falling) == 1 else "were"
+    return [f"{', '.join(falling)} {verb} still learning at the last epoch: give more epochs."] if falling else []
+
+
+def _warnings(results: Results) -> list[str]:
+    """Every warning once, with all that it is about."""
+    about: dict[str, list[str]] = {}
+    for part in [*results["training"], *results["models"]]:
+        for text in part.get("warnings", []):
+            about.setdefault(text, []).append(part.get("key", part["name"]))
+    return [f"Warning, {', '.join(names)}: {text}" for text, names in about.items()]
 
 
 def _about_best(results: Results, best: Model, split: str) -> list[str]:
@@ -60,7 +80,8 @@ def _about_bag_of_words(results: Results, student: Model) -> list[str]:
     if not bag or student["value"] is None or bag["value"] is None:
         return []
     gap = _gap(results, student, bag)
-    verdict = _verdict(gap, "beats", "is beaten by", "does not beat, beyond the interval,")
+    same = "is not above" if gap["value"] <= 0 else "is above, but not beyond the interval,"
+    verdict = _verdict(gap, "beats", "is beaten by", same)
     return [f"{student['key']} {verdict} a bag of words ({bag['key']}, {_said(bag)}): {_spoken(gap)}."]
 
 

@@ -194,8 +194,11 @@ def reliability_diagrams(evidence: Evidence) -> Figure | None:
             bins = reliability(softmax(evidence.logits[model["key"]], temperature), evidence.labels)
             x, y = [bin_[0] for bin_ in bins], [bin_[1] for bin_ in bins]
             axes.plot(x, y, ".-", color=color, label=name, linewidth=1.2, markersize=6, alpha=0.9)
-        ece = ((model["metrics"].get("test") or {}).get("ece") or {}).get("value")
-        title = short(model["key"], 30) + (f"   ECE {100 * ece:.1f} %" if ece is not None else "")
+        ece = (model["metrics"].get("test") or {}).get("ece") or {}
+        title = short(model["key"], 30)
+        if ece.get("value") is not None:
+            low, high = (100 * bound for bound in ece["ci95"])
+            title += f"   ECE {100 * ece['value']:.1f} % ({low:.1f}–{high:.1f})"
         axes.set(title=title, xlim=(1 / len(evidence.names), 1.01), ylim=(0, 1.02), xlabel="confidence")
         axes.set_ylabel("share right" if index % columns == 0 else "")
         axes.xaxis.set_major_formatter(percent)

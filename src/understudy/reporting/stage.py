@@ -31,7 +31,8 @@ CAPTIONS = {
     "texts of one true label; a cell says how many got that answer, and its colour what share of the row they are. "
     "Test split.",
     "reliability.png": "How often an answer is right at the confidence that it states: on the dashed line is right. "
-    "Equal-mass bins, test split; ECE is that of the calibrated file.",
+    "Equal-mass bins, test split; ECE is that of the calibrated file, less "
+    "what chance alone gives so few texts: 0 says that no error is shown, the interval what there may be.",
     "labels.png": "How often each label occurs in the truth, and how often the teacher and each student answer it.",
 }
 

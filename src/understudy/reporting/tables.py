@@ -139,7 +139,7 @@ def speed_table(results: Results) -> Table:
     names = ("Model", "Threads", "Batch", "Mean", "p50", "p95", "p99", "Texts/s", "Memory", "Start")
     units = {**dict.fromkeys(("Mean", "p50", "p95", "p99"), "ms"), "Memory": "peak, MB", "Start": "ms"}
     note = (
-        "Time of one batch, tokenisation included, texts of the test split; peak memory of the process; start: from "
-        "loading to the first answer."
+        "Time of one batch, tokenisation included, texts of the test split; peak memory of a process of its own; "
+        "start: from the start of that process to its first answer."
     )
     return Table("Speed", note, [Cell(name, units.get(name, "")) for name in names], rows)

@@ -16,13 +16,14 @@ def summary_table(results: Results) -> Table:
     """The main columns for the terminal, in at most 100 columns."""
     results = prepared(results)
     metric = metric_name(results)
-    table = Table(box=box.SIMPLE_HEAD, caption=f"test split, {counted(results)}; ms: p50, one text, one thread")
-    table.add_column("model", overflow="ellipsis", no_wrap=True, max_width=34)
+    caption = f"test split, {counted(results)}, 95 % intervals; ms: p50, one text, one thread"
+    table = Table(box=box.SIMPLE_HEAD, caption=caption)
+    table.add_column("model", overflow="ellipsis", no_wrap=True, max_width=26)
     for name in ("MB", f"{metric} %", "kept %", "ms", "texts/s", "× pipeline"):
         table.add_column(name, justify="right", no_wrap=True)
     for model in results["models"]:
-        half = None if model["low"] is None else (model["high"] - model["low"]) / 2
-        score = percent(model["score"]).text + (f" ± {100 * half:.1f}" if half is not None else "")
+        interval = "" if model["low"] is None else f" ({100 * model['low']:.1f}–{100 * model['high']:.1f})"
+        score = percent(model["score"]).text + interval
         kept, pipeline = percent(model["retention"], 1).text, digits(model["speedup_vs"].get("pipeline"))
         cells = [megabytes(model["bytes"]).text, score, kept, digits(model["p50"]), digits(model["rate"]), pipeline]
         style = {"teacher": "bold", "control": "dim"}.get(model["role"], "")

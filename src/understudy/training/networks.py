@@ -123,6 +123,14 @@ def load_pretrained(name: str, labels: Sequence[str], dropout: float, seed: int)
     return _network(model, source, name)
 
 
+def count_layers(name: str) -> int:
+    """Layers of a pretrained encoder, from its config alone."""
+    try:
+        return int(AutoConfig.from_pretrained(_resolve(name)).num_hidden_layers)
+    except (OSError, ValueError) as error:
+        raise InputError(f"model {name!r} cannot be loaded: {first_line(error)}") from None
+
+
 def describe_pretrained(name: str) -> tuple[float, float]:
     """Parameters and multiplications per token of a pretrained encoder, from its config alone; approximate."""
     try:

@@ -24,6 +24,12 @@ _DROPOUTS = (
 _NOT_BY_LAYER = ("architectures", "pos_att_type", "languages", "eos_token_id", "axial_pos_shape", "axial_pos_embds_dim")
 
 
+def check_cut(layers: int | Sequence[int], total: int) -> None:
+    """Raise RecipeError if a teacher of so many layers has not those asked for."""
+    if (layers if isinstance(layers, int) else max(layers) + 1) > total:
+        raise RecipeError(f"layers = {layers}, but the teacher has {total} layers (0 to {total - 1}); lower it")
+
+
 def cut(model: Any, layers: int | Sequence[int], dropout: float) -> Any:
     """A copy of a transformer with its lowest N layers, or the named ones (from 0).
 
@@ -32,9 +38,8 @@ def cut(model: Any, layers: int | Sequence[int], dropout: float) -> Any:
     """
     config = copy.deepcopy(model.config)
     total = int(config.num_hidden_layers)
+    check_cut(layers, total)
     chosen = list(range(layers)) if isinstance(layers, int) else list(layers)
-    if not chosen or len(set(chosen)) != len(chosen) or max(chosen) >= total or len(chosen) > total:
-        raise RecipeError(f"layers {chosen} cannot be cut from a teacher of {total} layers (0 to {total - 1})")
     prefix = _layers_prefix(model, total)
     config.num_hidden_layers = len(chosen)
     for name, value in vars(config).items():

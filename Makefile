@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= runs/demo
 
-.PHONY: demo test check lint wheel-test verify-results benchmark clean
+.PHONY: demo test test-all check lint wheel-test verify-results benchmark clean
 
 # Install what the demo needs, then run a recipe on the starter data: every stage, a teacher and three students.
 demo: $(VENV)/.installed
@@ -12,7 +12,11 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(BIN)/pytest
 
-check: lint test wheel-test verify-results
+# The suite, and the wide matrices of models and recipes: minutes more.
+test-all: test
+	$(BIN)/pytest -m wide
+
+check: lint test-all wheel-test verify-results
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff format --check src tests benchmarks

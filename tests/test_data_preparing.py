@@ -158,6 +158,27 @@ def test_texts_that_recur_in_another_group_are_dropped_from_train(files: Files) 
     assert not held & {key(text) for text in prepared.train.texts}
 
 
+def test_near_duplicates_stay_on_one_side(files: Files) -> None:
+    rows = [
+        (f"report {row // 2} of our office is due today {'now' * (row % 2)}", TASK.labels[row // 2 % 2])
+        for row in range(200)
+    ]
+    prepared = files.add("train", rows).prepare(group_by="near_duplicates")
+    sides = [{text.split()[1] for text in split.texts} for split in (prepared.train, prepared.val, prepared.test)]
+    assert sum(map(len, sides)) == len(set.union(*sides)) == 100
+    by_chance = files.prepare()
+    assert len({text.split()[1] for text in by_chance.train.texts} & {t.split()[1] for t in by_chance.test.texts}) > 5
+
+
+def test_near_duplicates_of_given_splits_are_dropped(three: Files) -> None:
+    three.add("train", [*mood(200), ("a test of a very long number 4 today", "good")])
+    three.add("test", [("a test of a very long number 4", "bad"), ("b", "good")])
+    prepared = three.prepare(group_by="near_duplicates")
+    assert prepared.counts["dropped"] == {"train": {"near": 1}}
+    assert prepared.warnings == ["train: 1 texts whose words are nearly those of a text of val or test dropped"]
+    assert len(three.prepare().train) == 201
+
+
 def test_containment_keeps_phrases_out_of_reach(files: Files) -> None:
     sentences = [(f"this film of year {row} is really something to see", TASK.labels[row % 2]) for row in range(60)]
     phrases = [(f"film of year {row}", label) for row, (_, label) in enumerate(sentences)]

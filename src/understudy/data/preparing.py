@@ -14,6 +14,7 @@ from .checking import check_classes, check_cuttable, describe, held_out_warnings
 from .containment import containment_cut, related_rows
 from .duplicates import first_occurrences, key, not_in
 from .locating import locate
+from .near_duplicates import near_duplicate_groups, near_rows
 from .reading import Reading, Source, read_labeled, read_unlabeled
 from .splitting import Rows, stratified_cut, stratified_subset
 from .task import UNLABELED, Split, Task
@@ -21,7 +22,8 @@ from .task import UNLABELED, Split, Task
 if TYPE_CHECKING:
     from ..config import DataConfig
 
-CONTAINMENT = "containment"
+CONTAINMENT, NEAR = "containment", "near_duplicates"
+_RELATED = {CONTAINMENT: ("contained", related_rows), NEAR: ("near", near_rows)}  # what recurs though no text does
 
 _REASONS = {
     "empty": "rows without a text",
@@ -30,6 +32,7 @@ _REASONS = {
     "held_out": "texts that recur in val or test",
     "held_out_normalized": "texts that recur in val or test but for case and punctuation",
     "contained": "texts that occur inside a text of val or test, or have one inside",
+    "near": "texts whose words are nearly those of a text of val or test",
     "grouped": "texts of groups that val or test has",
     "in_train": "texts that are in train",
 }
@@ -80,7 +83,7 @@ def prepare(task: Task, config: DataConfig, seed: int, base: Path | None = None)
     tally = _Tally()
     sources = _sources(config, base)
     missing = [name for name in ("val", "test") if name not in sources]
-    column = config.group_by if config.group_by != CONTAINMENT else ""
+    column = config.group_by if config.group_by not in _RELATED else ""
     readings = {
         name: read_labeled(source, task, config.text, config.label, name, config.normalize, column)
         for name, source in sources.items()
@@ -90,14 +93,14 @@ def prepare(task: Task, config: DataConfig, seed: int, base: Path | None = None)
         check_classes(reading.split, task)
     train, groups = _distinct_train(readings.pop("train"), tally)
     held = {name: reading.split for name, reading in readings.items()}
-    train, groups = _without(train, groups, held.values(), config.group_by == CONTAINMENT, tally)
+    train, groups = _without(train, groups, held.values(), config.group_by, tally)
     if groups:
         train, groups = _apart(train, groups, [reading.groups or [] for reading in readings.values()], tally)
     if missing:
         train, cuts = _cut(train, groups, task, config, seed, missing, tally)
         held |= cuts
         # Only groups of the user's own can leave equal texts on two sides.
-        train, _ = _without(train, None, cuts.values(), False, tally) if column else (train, None)
+        train, _ = _without(train, None, cuts.values(), "", tally) if column else (train, None)
     train = _limited(train, task, config.limit, seed, tally)
     unlabeled = _unlabeled(config, base, train, held.values(), tally)
     splits = {"train": train, "val": held["val"], "test": held["test"]}
@@ -134,17 +137,18 @@ def _take(split: Split, groups: list[Hashable] | None, rows: Rows) -> tuple[Spli
 
 
 def _without(
-    split: Split, groups: list[Hashable] | None, held_out: Iterable[Split], containment: bool, tally: _Tally
+    split: Split, groups: list[Hashable] | None, held_out: Iterable[Split], group_by: str, tally: _Tally
 ) -> tuple[Split, list[Hashable] | None]:
-    """Drop the texts that the held-out splits have too."""
+    """Drop the texts that the held-out splits have too, and those related to them in the way of `group_by`."""
     texts = [text for other in held_out for text in other.texts]
     fresh = not_in(split.texts, texts)
     tally.drop(split.name, "held_out", fresh.exact)
     tally.drop(split.name, "held_out_normalized", fresh.normalized)
     split, groups = _take(split, groups, fresh.rows)
-    if containment:
-        related = related_rows(split.texts, texts)
-        tally.drop(split.name, "contained", len(related))
+    if group_by in _RELATED:
+        reason, related_to = _RELATED[group_by]
+        related = related_to(split.texts, texts)
+        tally.drop(split.name, reason, len(related))
         split, groups = _take(split, groups, np.setdiff1d(np.arange(len(split)), related))
     return split, groups
 
@@ -171,7 +175,9 @@ def _cut(
     """Cut off all that is missing at once, then part val and test: so that their texts are kept apart, too."""
     check_cuttable(train, task, missing)
     # Texts that differ in case and punctuation only are one group, or they would be dropped from train afterwards.
-    together = groups or [key(text) for text in train.texts]
+    together: Sequence[Hashable] = groups or [key(text) for text in train.texts]
+    if config.group_by == NEAR:
+        together = near_duplicate_groups(train.texts)
     shares = {"val": config.val_size, "test": config.test_size}
     share = sum(shares[name] for name in missing)
     if config.group_by == CONTAINMENT:
@@ -216,8 +222,7 @@ def _unlabeled(config: DataConfig, base: Path | None, train: Split, held_out: It
     split = Split("unlabeled", ids, texts, np.full(len(texts), UNLABELED, dtype=np.int64))
     unique = first_occurrences(split)
     tally.drop("unlabeled", "duplicate", unique.same)
-    contained = config.group_by == CONTAINMENT
-    split, _ = _without(split.take(unique.rows), None, held_out, contained, tally)
+    split, _ = _without(split.take(unique.rows), None, held_out, config.group_by, tally)
     known = set(train.texts)
     rows = np.array([row for row, text in enumerate(split.texts) if text not in known], dtype=np.int64)
     tally.drop("unlabeled", "in_train", len(split) - len(rows))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,27 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import tiny
+from neighbours import TEXTS, check_independence
 from understudy import Classifier
 from understudy.artifact import Artifact
 from understudy.errors import ArtifactError
 from understudy.machine import has_vnni
 
 SHIPPED = [f"students/{name}/{variant}" for name in ("half", "fresh", "cnn") for variant in ("fp32", "fp16", "int8")]
-TEXTS = [text for text, _ in tiny.rows(120, seed=77)] + ["a", "lovely", "the " * 60, "", "œuvre 日本 🙂", "x" * 500]
 
 
 @pytest.mark.parametrize("model", ["teacher-fp32", *SHIPPED])
 def test_a_prediction_does_not_depend_on_its_neighbours(finished_run: Path, model: str) -> None:
-    classifier = Classifier.load(finished_run / model, threads=1)
-    together = classifier.logits(TEXTS)
-    alone = np.concatenate([classifier.logits([text]) for text in TEXTS])
-    assert together.tobytes() == alone.tobytes()
-    order = random.Random(3).sample(range(len(TEXTS)), len(TEXTS))
-    shuffled = classifier.logits([TEXTS[row] for row in order])
-    assert shuffled.tobytes() == together[order].tobytes()
-    threaded = Classifier.load(finished_run / model, threads=3).logits(TEXTS * 3)
-    assert threaded.tobytes() == np.concatenate([together] * 3).tobytes()
+    check_independence(finished_run / model)
 
 
 def test_dynamic_int8_breaks_that_law_which_is_why_it_is_not_the_default(finished_run: Path, tmp_path: Path) -> None:

@@ -94,9 +94,10 @@ def test_a_key_that_is_unknown_or_missing(changes: dict[str, Any], message: str)
 @pytest.mark.parametrize(
     ("kind", "key", "owners"),
     [
-        ("cut", "teacher_embeddings", "textcnn"),
+        ("cut", "teacher_embeddings", "textcnn or bilstm"),
         ("transformer", "kernels", "textcnn"),
-        ("textcnn", "layers", "cut or transformer"),
+        ("textcnn", "layers", "cut or transformer or bilstm"),
+        ("bilstm", "filters", "textcnn"),
     ],
 )
 def test_a_key_of_another_kind(kind: str, key: str, owners: str) -> None:
@@ -107,10 +108,13 @@ def test_a_key_of_another_kind(kind: str, key: str, owners: str) -> None:
 @pytest.mark.parametrize(
     ("student", "message"),
     [
-        ({"name": "s"}, "students.0: kind is missing; choose one of cut, pretrained, transformer, textcnn"),
+        ({"name": "s"}, "students.0: kind is missing; choose one of cut, pretrained, transformer, textcnn, bilstm"),
         ({"kind": "cnn"}, "students.0: unknown kind 'cnn'; did you mean 'textcnn'?"),
-        ({"kind": "bert"}, "students.0: unknown kind 'bert'; choose one of cut, pretrained, transformer, textcnn"),
-        ({"kind": 3}, "students.0: unknown kind '3'; choose one of cut, pretrained, transformer, textcnn"),
+        (
+            {"kind": "bert"},
+            "students.0: unknown kind 'bert'; choose one of cut, pretrained, transformer, textcnn, bilstm",
+        ),
+        ({"kind": 3}, "students.0: unknown kind '3'; choose one of cut, pretrained, transformer, textcnn, bilstm"),
     ],
 )
 def test_a_student_without_a_known_kind(student: dict[str, Any], message: str) -> None:

@@ -1,4 +1,4 @@
-"""distill: students of four kinds from one teacher's soft labels, and twins that the teacher never reaches."""
+"""distill: students of five kinds from one teacher's soft labels, and twins that the teacher never reaches."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from architectures import save_encoder
 from training_kit import Failing, PowerCutError, prepare_few
 from understudy.artifact import Artifact
 from understudy.config import (
+    BiLSTMStudent,
     CutStudent,
     DataConfig,
     LabelConfig,
@@ -91,17 +92,23 @@ def cnn(**changes: Any) -> TextCNNStudent:
     return TextCNNStudent(**SHARED | {"width": 12, "filters": 4, "min_count": 1} | changes)
 
 
+def lstm(**changes: Any) -> BiLSTMStudent:
+    return BiLSTMStudent(**SHARED | {"width": 12, "units": 4, "min_count": 1} | changes)
+
+
 def weights(artifact: Artifact) -> bytes:
     return (artifact.path / WEIGHTS).read_bytes()
 
 
 def test_a_student_of_every_kind_is_what_its_config_says(stage: Stage, encoder: Path) -> None:
     pretrained = PretrainedStudent(**SHARED | {"model": str(encoder)})
-    for config in (cut(), fresh(), cnn(), pretrained):
+    for config in (cut(), fresh(), cnn(), lstm(), pretrained):
         artifact = stage.distill(config)
         network = networks.load(artifact)
         assert artifact.details["kind"] == config.kind
-        assert artifact.details["architecture"] == ("textcnn" if config.kind == "textcnn" else "transformer")
+        assert artifact.details["architecture"] == (
+            config.kind if config.kind in ("textcnn", "bilstm") else "transformer"
+        )
         assert artifact.details["params"] == network.parameters
         assert (artifact.kind, artifact.stage) == ("model", "distill")
         assert artifact.text is not None and artifact.text.max_length == 16
@@ -127,7 +134,7 @@ def test_the_vocabulary_is_trimmed_where_that_is_asked(stage: Stage, encoder: Pa
     assert max(sizes["cut", True], sizes["pretrained", True]) < whole
 
 
-@pytest.mark.parametrize("make", [cnn, fresh])
+@pytest.mark.parametrize("make", [cnn, lstm, fresh])
 def test_a_vocabulary_is_learnt_from_train_alone(stage: Stage, make: Any) -> None:
     words = networks.load(stage.distill(make(vocabulary=400))).tokenizer.get_vocab()
     assert {"film", "hotel"} <= words.keys()
@@ -135,7 +142,9 @@ def test_a_vocabulary_is_learnt_from_train_alone(stage: Stage, make: Any) -> Non
 
 
 @pytest.mark.parametrize(
-    "config", [cut(dropout=0.2), cnn(teacher_embeddings=True), fresh()], ids=["cut", "textcnn", "transformer"]
+    "config",
+    [cut(dropout=0.2), cnn(teacher_embeddings=True), lstm(teacher_embeddings=True), fresh()],
+    ids=["cut", "textcnn", "bilstm", "transformer"],
 )
 def test_no_knowledge_of_the_teacher_reaches_a_twin(stage: Stage, tmp_path: Path, config: StudentConfig) -> None:
     expected = stage.distill(config, use_teacher=False)
@@ -188,9 +197,10 @@ def test_max_length_can_be_the_students_own(stage: Stage) -> None:
     assert str(error.value) == "max_length 41 is more than the 40 positions of the model; lower it"
 
 
-def test_word_embeddings_can_start_from_the_teachers(stage: Stage) -> None:
+@pytest.mark.parametrize("make", [cnn, lstm])
+def test_word_embeddings_can_start_from_the_teachers(stage: Stage, make: Any) -> None:
     still = {"learning_rate": 1e-12, "weight_decay": 0.0}
-    plain, started = (stage.distill(cnn(teacher_embeddings=on, **still)) for on in (False, True))
+    plain, started = (stage.distill(make(teacher_embeddings=on, **still)) for on in (False, True))
     teacher, student = networks.load(Artifact.load(stage.teacher)), networks.load(started)
     model: Any = teacher.module.model
     table = model.get_input_embeddings().weight.detach()
@@ -239,6 +249,17 @@ def test_decoupling_two_labels_is_refused(stage: Stage) -> None:
         stage.distill(cnn(loss="dkd"))
 
 
+@pytest.mark.parametrize("change", [{"units": 6}, {"layers": 2}, {"width": 10}, {"vocabulary": 20}, {"min_count": 9}])
+def test_every_size_of_a_bilstm_is_taken(stage: Stage, change: dict[str, int]) -> None:
+    module: Any = networks.load(stage.distill(lstm(**change))).module
+    plain: Any = networks.load(stage.distill(lstm())).module
+    ((name, value),) = change.items()
+    if name == "min_count":
+        assert module.config()["vocabulary"] < plain.config()["vocabulary"]
+    else:
+        assert module.config() == plain.config() | {name: value}
+
+
 def test_the_calibration_temperature_softens_the_teacher(stage: Stage, tmp_path: Path) -> None:
     labels = shutil.copytree(stage.labels, tmp_path / "labels")
     Artifact.load(labels).rewrite(decision={"temperature": 7.0})
@@ -259,7 +280,11 @@ def test_logits_and_texts_meet_by_id(stage: Stage, tmp_path: Path) -> None:
     assert weights(stage.distill(cnn(), labels=labels)) == weights(stage.distill(cnn()))
 
 
-@pytest.mark.parametrize("config", [fresh(epochs=2), cnn(epochs=2)], ids=["transformer", "textcnn"])
+@pytest.mark.parametrize(
+    "config",
+    [fresh(epochs=2), cnn(epochs=2), lstm(epochs=2, layers=2)],
+    ids=["transformer", "textcnn", "bilstm"],
+)
 def test_a_killed_distillation_goes_on_to_equal_weights(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: StudentConfig
 ) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from understudy.config import Recipe, load_recipe
+from understudy.config import BiLSTMStudent, Recipe, TextCNNStudent, load_recipe
 from understudy.errors import RecipeError
-from understudy.estimating import Forecast, estimate
+from understudy.estimating import Forecast, _Size, _student_size, estimate
 from understudy.pipeline import run
 from understudy.progress import Silent
 
@@ -78,6 +78,16 @@ def test_a_cut_that_the_teacher_cannot_give_is_refused_before_any_work(
     with pytest.raises(RecipeError, match=message):
         run(greedy, tmp_path / "out", workshop, Silent())
     assert not (tmp_path / "out" / "teacher").exists()
+
+
+@pytest.mark.parametrize("student", [TextCNNStudent(), BiLSTMStudent(layers=1), BiLSTMStudent(layers=3, units=64)])
+def test_the_size_of_a_word_network_is_that_of_its_weights(student: TextCNNStudent | BiLSTMStudent) -> None:
+    from understudy.training.distillation import _fresh_word_network
+
+    module = _fresh_word_network(student, student.vocabulary, 2)
+    size = _student_size(student, _Size(0, 0))
+    assert size.parameters == pytest.approx(sum(p.numel() for p in module.parameters()), rel=2e-3)
+    assert size.per_token == size.parameters - student.vocabulary * student.width
 
 
 def test_twins_take_disk_too(recipe: Recipe, workshop: Path) -> None:

@@ -172,20 +172,33 @@ class TransformerStudent(_Student):
         return self
 
 
-class TextCNNStudent(_Student):
-    """Convolutions over word embeddings (Kim 2014)."""
+class _WordStudent(_Student):
+    """A network over word embeddings."""
 
-    kind: Literal["textcnn"] = "textcnn"
     width: Positive = Field(300, description="size of the word embeddings")
-    filters: Positive = Field(100, description="filters of each kernel size")
-    kernels: list[Positive] = Field([3, 4, 5], min_length=1, description="kernel sizes, in words")
     vocabulary: Annotated[int, Field(ge=8)] = Field(20000, description="word vocabulary, at most, from train only")
     min_count: Positive = Field(2, description="rarer words are unknown")
     teacher_embeddings: bool = Field(False, description="start a word as the mean of the teacher's pieces of it")
 
 
+class TextCNNStudent(_WordStudent):
+    """Convolutions over word embeddings (Kim 2014)."""
+
+    kind: Literal["textcnn"] = "textcnn"
+    filters: Positive = Field(100, description="filters of each kernel size")
+    kernels: list[Positive] = Field([3, 4, 5], min_length=1, description="kernel sizes, in words")
+
+
+class BiLSTMStudent(_WordStudent):
+    """A bidirectional LSTM over word embeddings; sizes of Tang et al. 2019 (castorini/d-bert, birnn_sst2.json)."""
+
+    kind: Literal["bilstm"] = "bilstm"
+    units: Positive = Field(150, description="units of each direction")
+    layers: Positive = Field(1, description="layers")
+
+
 StudentConfig = Annotated[
-    CutStudent | PretrainedStudent | TransformerStudent | TextCNNStudent, Field(discriminator="kind")
+    CutStudent | PretrainedStudent | TransformerStudent | TextCNNStudent | BiLSTMStudent, Field(discriminator="kind")
 ]
 
 
@@ -270,6 +283,7 @@ STUDENT_KINDS: dict[str, type[_Student]] = {
     "pretrained": PretrainedStudent,
     "transformer": TransformerStudent,
     "textcnn": TextCNNStudent,
+    "bilstm": BiLSTMStudent,
 }
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .artifact import Artifact
-from .config import CutStudent, Recipe, StudentConfig, TextCNNStudent, TransformerStudent
+from .config import BiLSTMStudent, CutStudent, Recipe, StudentConfig, TextCNNStudent, TransformerStudent
 from .data.preparing import prepare
 from .data.task import Task
 from .errors import ArtifactError
@@ -162,6 +162,10 @@ def _student_size(student: StudentConfig, teacher: _Size) -> _Size:
             return _Size(per_token + student.vocabulary * student.width, per_token)
         case TextCNNStudent():
             per_token = float(student.width * student.filters * sum(student.kernels))
+            return _Size(per_token + student.vocabulary * student.width, per_token)
+        case BiLSTMStudent():
+            inputs = student.width + 2 * student.units * (student.layers - 1)  # of the layers together
+            per_token = 8.0 * student.units * (inputs + student.layers * student.units)
             return _Size(per_token + student.vocabulary * student.width, per_token)
         case _:
             from .training.networks import describe_pretrained

@@ -3,6 +3,9 @@
 A product X·W becomes Q(X)·Q(W): X unsigned with one scale, W signed with one scale per column, as QuantizeLinear and
 DequantizeLinear pairs that ONNX Runtime fuses into one INT8 kernel with FP32 output. The ranges are constants of
 the file, so that a text's result does not depend on its batch.
+
+ONNX Runtime's LSTM takes no such pairs, and its sibling for INT8 takes ranges from each batch: recurrent weights are
+INT8 in the file and FP32 in the arithmetic.
 """
 
 from __future__ import annotations
@@ -133,6 +136,12 @@ def quantize_columns(weight: Array) -> tuple[NDArray[np.int8], Array]:
     return np.clip(np.round(weight / scales), -127, 127).astype(np.int8), scales.astype(np.float32)
 
 
+def quantize_rows(table: Array) -> tuple[NDArray[np.int8], Array]:
+    """Symmetric INT8 of a table (…, width) with one scale per row, (…, 1)."""
+    values, scales = quantize_columns(np.ascontiguousarray(table.reshape(-1, table.shape[-1]).T))
+    return np.ascontiguousarray(values.T).reshape(table.shape), scales.reshape(*table.shape[:-1], 1)
+
+
 def insert_products(model: ModelProto, ranges: dict[str, Range]) -> None:
     """Quantise the products named in `ranges` (by node), in place."""
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -173,6 +182,31 @@ def insert_tables(model: ModelProto) -> int:
     model.graph.node.extend(nodes)
     _drop_unused(model)
     return count
+
+
+def insert_recurrent(model: ModelProto) -> None:
+    """Store the weights of LSTM operators as INT8 with one scale per gate of a unit, in place.
+
+    They are widened when the file is loaded, so that this saves bytes and no time.
+    """
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    names = [name for node in model.graph.node if node.op_type == "LSTM" for name in node.input[1:3]]
+    widened: list[NodeProto] = []
+    for name in names:
+        values, scales = quantize_rows(numpy_helper.to_array(weights[name]).astype(np.float32))
+        _add(model, f"{name}_rows", values)
+        _add(model, f"{name}_row_scales", scales)
+        steps = f"{name}_steps"
+        widened += [
+            helper.make_node("Cast", [f"{name}_rows"], [steps], f"{name}_cast", to=TensorProto.FLOAT),
+            helper.make_node("Mul", [steps, f"{name}_row_scales"], [name], f"{name}_scaled"),
+        ]
+    kept = [tensor for tensor in model.graph.initializer if tensor.name not in names]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    nodes = [*widened, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
 
 
 def halve(model: ModelProto) -> None:
@@ -216,10 +250,10 @@ def _quantized_weight(model: ModelProto, weight: TensorProto) -> NodeProto:
 def _quantized_lookup(model: ModelProto, node: NodeProto, table: Array) -> list[NodeProto]:
     """Gather(table, ids) as Cast(Gather(rows, ids)) · Gather(scales, ids)."""
     name, ids, result = node.input[0], node.input[1], node.output[0]
-    values, scales = quantize_columns(np.ascontiguousarray(table.T))
+    values, scales = quantize_rows(table)
     if f"{name}_rows" not in {tensor.name for tensor in model.graph.initializer}:
-        _add(model, f"{name}_rows", np.ascontiguousarray(values.T))
-        _add(model, f"{name}_row_scales", scales[:, None])
+        _add(model, f"{name}_rows", values)
+        _add(model, f"{name}_row_scales", scales)
     return [
         helper.make_node("Gather", [f"{name}_rows", ids], [f"{result}_int8"], f"{node.name}_rows", axis=0),
         helper.make_node("Cast", [f"{result}_int8"], [f"{result}_steps"], f"{node.name}_cast", to=TensorProto.FLOAT),

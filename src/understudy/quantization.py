@@ -217,6 +217,7 @@ def _static(
         best |= dict.fromkeys([product.node for product in group], qdq.best_range(observed[activation], matrices))
     worst_first = sorted((product.node for product in products), key=lambda node: -best[node][1])
     full = {product.node: qdq.full_range(observed[product.activation]) for product in products}
+    previous = None
     for rung in LADDER:
         candidate = ModelProto()
         candidate.CopyFrom(proto)
@@ -225,13 +226,18 @@ def _static(
         qdq.insert_products(candidate, ranges)
         if rung.tables and config.embeddings:
             qdq.insert_tables(candidate)
-        yield rung.name, candidate
+        qdq.insert_recurrent(candidate)
+        if candidate != previous:  # where there are few products, rungs can spare the same
+            yield rung.name, candidate
+        previous = candidate
 
 
 def _observe(
     source: Artifact, proto: ModelProto, products: Sequence[qdq.Product], train: Split, samples: int, seed: int
 ) -> dict[str, qdq.Observed]:
     """Run training texts, each at its own length, and note what the products are fed."""
+    if not products:
+        return {}
     assert source.text is not None
     random = np.random.default_rng(seed)
     chosen = train.take(random.permutation(len(train))[:samples])
@@ -254,6 +260,7 @@ def _dynamic(proto: ModelProto, config: QuantizeConfig) -> ModelProto:
 
     if config.embeddings:
         qdq.insert_tables(proto)
+    qdq.insert_recurrent(proto)
     with tempfile.TemporaryDirectory() as directory:
         before, after = Path(directory) / "fp32.onnx", Path(directory) / "int8.onnx"
         onnx.save(proto, before)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..artifact import Artifact, Plan, TextConfig, finished, writing
 from ..config import (
+    BiLSTMStudent,
     CutStudent,
     OptimizationConfig,
     PretrainedStudent,
@@ -31,6 +32,7 @@ from ..progress import Progress, Silent
 from ..soft_terms import TWO_LABELS
 from ..tokenization import TextEncoder
 from . import networks, vocabulary
+from .bilstm import BiLSTM
 from .finetuning import Lesson, class_weights, learn
 from .losses import distillation, supervised
 from .networks import HubClassifier, Network
@@ -138,8 +140,8 @@ def _student(
                 max_length=text.max_length, dropout=config.dropout,
             )  # fmt: skip
             return Network(module, tokenizer, 0, "transformer")
-        case TextCNNStudent():
-            return _textcnn(config, teacher, task, train, use_teacher, seed, warnings)
+        case TextCNNStudent() | BiLSTMStudent():
+            return _word_network(config, teacher, task, train, use_teacher, seed, warnings)
 
 
 def _outside(config: StudentConfig) -> dict[str, str]:
@@ -172,8 +174,8 @@ def _trimmed(network: Network, text: TextConfig, transfer: Split, warnings: list
     return Network(network.module, tokenizer, pad_id, network.architecture)
 
 
-def _textcnn(
-    config: TextCNNStudent,
+def _word_network(
+    config: TextCNNStudent | BiLSTMStudent,
     teacher: Artifact,
     task: Task,
     train: Split,
@@ -182,9 +184,7 @@ def _textcnn(
     warnings: list[str],
 ) -> Network:
     tokenizer = vocabulary.learn_words(train.texts, config.vocabulary, config.min_count)
-    module = TextCNN(
-        tokenizer.get_vocab_size(), config.width, config.filters, config.kernels, len(task.labels), config.dropout
-    )
+    module = _fresh_word_network(config, tokenizer.get_vocab_size(), len(task.labels))
     if config.teacher_embeddings:
         source = _origin(config, teacher, task, use_teacher, seed, warnings)
         assert isinstance(source.module, HubClassifier)
@@ -193,4 +193,12 @@ def _textcnn(
         start = vocabulary.embeddings_from_teacher(tokenizer, source.tokenizer, table, config.width)
         with torch.no_grad():
             module.embeddings.weight.copy_(start)
-    return Network(module, tokenizer, 0, "textcnn")
+    return Network(module, tokenizer, 0, config.kind)
+
+
+def _fresh_word_network(config: TextCNNStudent | BiLSTMStudent, words: int, labels: int) -> TextCNN | BiLSTM:
+    match config:
+        case TextCNNStudent():
+            return TextCNN(words, config.width, config.filters, config.kernels, labels, config.dropout)
+        case BiLSTMStudent():
+            return BiLSTM(words, config.width, config.units, config.layers, labels, config.dropout)

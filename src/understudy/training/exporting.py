@@ -26,6 +26,7 @@ from ..errors import WorkError, first_line
 from ..progress import Progress, Silent
 from ..tokenization import TextEncoder, Tokens
 from . import networks
+from .bilstm import BiLSTM
 from .loop import infer
 
 
@@ -66,7 +67,7 @@ def to_onnx(module: nn.Module, file: Path, labels: Sequence[str] = ()) -> None:
     """
     example = (torch.ones(2, 8, dtype=torch.int64), torch.ones(2, 8, dtype=torch.int64))
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
-    wrapped = _Inference(module).eval()
+    wrapped = _Inference(module.for_export() if isinstance(module, BiLSTM) else module).eval()
     chatter = logging.getLogger("torch.onnx")
     level = chatter.level
     with warnings.catch_warnings():

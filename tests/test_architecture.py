@@ -16,8 +16,9 @@ import understudy
 SRC = Path(understudy.__file__).parent
 # A module imports from the lines above its own, never from its own line; a folder counts as one module.
 LAYERS = (
-    {"errors", "progress", "machine", "explaining"},
-    {"config", "files"},
+    {"errors", "progress", "machine", "explaining", "section"},
+    {"space", "files"},
+    {"config"},
     {"data"},
     {"artifact"},
     {"decision", "metrics", "tokenization"},
@@ -27,7 +28,7 @@ LAYERS = (
     {"preparation", "quantization", "calibration", "benchmarking", "reporting", "predicting", "training"},
     {"comparison"},  # a benchmark of any model on any file
     {"pipeline"},
-    {"estimating", "display"},
+    {"estimating", "searching", "display"},
     {"commands"},
     {"cli"},
     {"__init__", "__main__"},
@@ -125,7 +126,7 @@ def loaded_after(code: str, *packages: str) -> str:
 def test_the_torch_wall() -> None:
     modules = [
         *("classifier", "predicting", "quantization", "calibration", "benchmarking", "comparison", "reporting"),
-        *("reporting.plots", "preparation", "worker", "pipeline", "estimating", "display"),
+        *("reporting.plots", "preparation", "worker", "pipeline", "estimating", "searching", "display"),
         *("cli", *(f"commands.{file.stem}" for file in (SRC / "commands").glob("*.py"))),
     ]
     code = "import importlib\n" + "\n".join(f"importlib.import_module('understudy.{name}')" for name in modules)

@@ -19,9 +19,9 @@ from understudy.config import (
     ExportConfig,
     LabelConfig,
     QuantizeConfig,
-    Section,
     TeacherConfig,
 )
+from understudy.section import Section
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,16 @@ flags from the same fields. Nothing here imports torch.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from .errors import RecipeError
 from .explaining import explain
+from .section import Section
+from .space import TuneConfig, search_space
 
 Normalization = Literal["html", "nfc", "users", "links"]
 Metric = Literal["accuracy", "macro_f1", "macro_recall"]
@@ -21,12 +24,6 @@ Proportion = Annotated[float, Field(ge=0, le=1)]
 S = TypeVar("S", bound="Section")
 Positive = Annotated[int, Field(ge=1)]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-
-
-class Section(BaseModel):
-    """A frozen section of a recipe; an unknown key is an error, and so are "3" or true for a number, inf and nan."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class TaskConfig(Section):
@@ -265,6 +262,7 @@ class Recipe(Section):
     export: ExportConfig = ExportConfig()
     quantize: QuantizeConfig = QuantizeConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
+    tune: TuneConfig = TuneConfig()
 
     @model_validator(mode="before")
     @classmethod
@@ -282,6 +280,23 @@ class Recipe(Section):
             raise ValueError(f"students must have distinct names, got {', '.join(names)}")
         return self
 
+    @model_validator(mode="after")
+    def _search(self) -> Self:
+        search_space(self.tune, self.tuned)
+        if self.tune.folds and self.data.group_by:
+            raise ValueError("tune.folds would part the groups of data.group_by: set folds = 0")
+        return self
+
+    @property
+    def tuned(self) -> StudentConfig:
+        """The student that [tune] is about."""
+        names = [student.name for student in self.students]
+        if self.tune.student and self.tune.student not in names:
+            raise ValueError(
+                f"tune.student: the recipe has no student {self.tune.student!r}; it has {', '.join(names)}"
+            )
+        return self.students[names.index(self.tune.student) if self.tune.student else 0]
+
 
 STUDENT_KINDS: dict[str, type[_Student]] = {
     "cut": CutStudent,
@@ -291,8 +306,8 @@ STUDENT_KINDS: dict[str, type[_Student]] = {
 }
 
 
-def load_recipe(path: Path) -> Recipe:
-    """Read and check a recipe; raises RecipeError with one line that names the key and the nearest known one."""
+def load_recipe(path: Path, tune: Mapping[str, Any] | None = None) -> Recipe:
+    """Read and check a recipe, with changes of [tune]; raises RecipeError in one line that names the key."""
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -301,6 +316,8 @@ def load_recipe(path: Path) -> Recipe:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: not a TOML file: {error}") from None
+    if tune and isinstance(raw.get("tune", {}), dict):
+        raw["tune"] = raw.get("tune", {}) | tune
     return parse(Recipe, raw, str(path))
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .task import Labels
 
 Rows = NDArray[np.int64]
-_CUT, _SUBSET = 1, 2  # separate random streams: a subset must not follow from the cut before it
+_CUT, _SUBSET, _FOLDS = 1, 2, 3  # separate random streams: a subset must not follow from the cut before it
 
 
 def stratified_cut(
@@ -63,3 +63,12 @@ def stratified_subset(labels: Labels, limit: int, seed: int) -> Rows:
         turn[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
         turn[rows[0]] = 0.0
     return np.sort(np.argsort(turn, kind="stable")[:limit])
+
+
+def stratified_folds(labels: Labels, folds: int, seed: int) -> Rows:
+    """The fold of each row; folds differ by one row at most, and so does each class between them."""
+    generator = np.random.default_rng([seed, _FOLDS])
+    order = np.concatenate([generator.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)])
+    fold = np.empty(len(labels), dtype=np.int64)
+    fold[order] = np.arange(len(labels)) % folds  # dealt out class after class
+    return fold

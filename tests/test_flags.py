@@ -22,6 +22,7 @@ from understudy.config import (
     TeacherConfig,
 )
 from understudy.section import Section
+from understudy.space import TuneConfig
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,7 @@ from understudy.section import Section
         ("distill", DistillConfig, set()),
         ("export", ExportConfig, set()),
         ("quantize", QuantizeConfig, set()),
+        ("tune", TuneConfig, {"space"}),
         ("benchmark", BenchmarkConfig, {"pipeline"}),
     ],
 )

@@ -12,13 +12,15 @@ import sys
 import threading
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import numpy as np
 import pytest
 
+from understudy import cli
 from understudy.artifact import Artifact
 from understudy.config import Recipe, load_recipe, parse
 from understudy.data.splitting import stratified_folds
@@ -28,8 +30,9 @@ from understudy.pipeline import plan, work
 from understudy.progress import Silent
 from understudy.searching import search
 from understudy.training import distill, tune
-from understudy.training.pool import environment, visible_gpus
-from understudy.training.trial_worker import Bench, StoppedError, judged_rows, run_trial
+from understudy.training.pool import Worker, environment, visible_gpus
+from understudy.training.trial_worker import conduct
+from understudy.training.trials import Bench, StoppedError, judged_rows, run_trial
 
 SPACE = {
     "learning_rate": {"low": 1e-4, "high": 5e-2, "log": True},
@@ -68,6 +71,46 @@ def labelled(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def out(labelled: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(labelled, tmp_path / "run"))
+
+
+class Inline:
+    """A pool of one worker, which is a thread of this process: no time goes into starting one."""
+
+    def __init__(self, job: dict[str, Any], workers: int, most: int, device: str) -> None:
+        self.bench, self.trial = Bench(**job), -1
+        self.inbox: Queue[Any] = Queue()
+        self.outbox: Queue[Any] = Queue()
+
+    def __enter__(self) -> Inline:
+        return self
+
+    def __exit__(self, *given: object) -> None:
+        pass
+
+    def idle(self) -> list[Inline]:
+        return [self] if self.trial < 0 else []
+
+    def busy(self) -> list[Inline]:
+        return [self] if self.trial >= 0 else []
+
+    def start(self, number: int, student: dict[str, Any]) -> None:
+        trial = json.loads(json.dumps({"number": number, "student": student}))
+        self.trial = number
+        threading.Thread(target=conduct, args=(self.bench, trial, self.outbox.put, self.inbox.get)).start()
+
+    def messages(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        number, message = self.trial, json.loads(json.dumps(self.outbox.get(timeout=100)))
+        if "state" in message:
+            self.trial = -1
+        yield number, message
+
+    def answer(self, number: int, message: dict[str, Any]) -> None:
+        self.inbox.put(json.loads(json.dumps(message)))
+
+
+@pytest.fixture
+def inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("understudy.training.tuning.Pool", Inline)
 
 
 def go(out: Path, recipe: Recipe, **named: Any) -> dict[str, Any]:
@@ -180,6 +223,7 @@ def test_the_logits_are_those_of_the_scores(searched: tuple[Path, dict[str, Any]
 # Going on
 
 
+@pytest.mark.usefixtures("inline")
 def test_more_trials_later_are_those_of_one_long_search(
     searched: tuple[Path, dict[str, Any]], workshop: Path, out: Path
 ) -> None:
@@ -206,25 +250,25 @@ def test_a_killed_search_goes_on(
         "--data", str(workshop),
     ]  # fmt: skip
     trials = out / "tune" / "cnn" / "trials"
-    for number in (1, 3):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
-        while not (trials / f".{number:04d}.partial").exists():
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    while not (trials / ".0002.partial").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "1 interrupted trial is done again" in done.stderr
     assert results(out) == results(searched[0])
     states = [(row["state"], row["error"]) for row in rows(out)]
-    assert states.count(("failed", "interrupted")) == 2
-    assert len(states) == 8
+    assert states.count(("failed", "interrupted")) == 1
+    assert len(states) == 7
     assert done.stdout.startswith("# trial ")
     assert "on the same 70 rows" in done.stdout
     assert not [path for path in trials.iterdir() if path.name.endswith(".partial")]
     assert len([path for path in trials.iterdir() if path.is_dir()]) == 1
 
 
+@pytest.mark.usefixtures("inline")
 def test_an_edited_recipe_is_another_search(workshop: Path, out: Path) -> None:
     first = go(out, asking(workshop, trials=1))
     student = asking(workshop, trials=2).students[2].model_copy(update={"filters": 4})
@@ -237,6 +281,76 @@ def test_an_edited_recipe_is_another_search(workshop: Path, out: Path) -> None:
     assert go(out, asking(workshop, trials=1))["objective"] == first["objective"] | {
         "ci95": None
     }  # its logits are gone
+
+
+def test_a_second_student_has_a_search_of_its_own(
+    searched: tuple[Path, dict[str, Any]], workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("understudy.training.tuning.Pool", Inline)
+    out = Path(shutil.copytree(searched[0], tmp_path / "run"))
+    before = (out / "tune" / "cnn" / "best_params.json").read_bytes()
+    found = search(asking(workshop, student="fresh", space={}, trials=2), out, workshop, Silent())
+    assert (found["student"], set(found["params"])) == (
+        "fresh", {"temperature", "soft_weight", "learning_rate", "epochs"},
+    )  # fmt: skip
+    assert found["recipe_trial"] == 0
+    assert names(out / "tune") == {"study.db", "cnn", "fresh"}
+    assert (out / "tune" / "cnn" / "best_params.json").read_bytes() == before
+
+
+# The command
+
+
+def call(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as end:
+        cli.main([str(argument) for argument in arguments])
+    return int(end.value.code or 0)
+
+
+@pytest.mark.usefixtures("inline")
+def test_the_command_prints_what_can_be_pasted(workshop: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ("tune", workshop / "recipe.toml", "--student", "cnn", "--trials", "2", "--out", out)
+    assert call(*command) == 0
+    printed = capsys.readouterr().out
+    home = out / "tune" / "cnn"
+    found = json.loads((home / "best_params.json").read_text())
+    assert printed == f"{(home / 'best.toml').read_text()}{found['conclusion']}\ntrials: {home / 'hypersearch.csv'}\n"
+    assert call(*command, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == found
+    folds = ("--student", "half", "--trials", "1", "--folds", "2", "--objective", "macro_f1", "--out", out)
+    assert call("tune", workshop / "recipe.toml", *folds) == 0
+    assert "warning: the student starts from weights of the teacher" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--student", "small"), "{recipe}: tune.student: the recipe has no student 'small'; it has half, fresh, cnn"),
+        (("--folds", "1"), "{recipe}: tune: folds must be 0 or at least 2, got 1"),
+        (("--trials", "0"), "{recipe}: tune.trials: input should be greater than or equal to 1, got 0"),
+        (
+            ("--sampler", "grid"),
+            "{recipe}: tune.space.temperature: the grid sampler needs choices or a range of whole numbers",
+        ),
+        (("--data", "/no/such"), "--data /no/such: no such directory"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused_before_anything_is_written(
+    workshop: Path, tmp_path: Path, flags: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = workshop / "recipe.toml"
+    assert call("tune", recipe, "--out", tmp_path / "out", *flags) == 2
+    assert capsys.readouterr() == ("", f"understudy: {message.format(recipe=recipe)}\n")
+    assert names(tmp_path) == set()
+
+
+def test_a_storage_that_cannot_be_opened_is_one_line(
+    workshop: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--out", out, "--storage", "postgresql+nodriver://a:secret@h/x")
+    assert call("tune", workshop / "recipe.toml", *flags) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("understudy: --storage postgresql+nodriver://a:***@h/x: cannot be opened: ")
 
 
 # Trials and workers that fail
@@ -284,6 +398,7 @@ def test_a_dead_worker_is_noticed_and_the_rest_goes_on(workshop: Path, out: Path
     assert ".0001.partial" not in names(out / "tune" / "cnn" / "trials")
 
 
+@pytest.mark.usefixtures("inline")
 def test_a_trial_that_raises_is_recorded(workshop: Path, out: Path) -> None:
     space = {"max_length": {"choices": [2_000, 8]}, "soft_weight": {"choices": [0.5, 1.0]}}
     recipe = asking(
@@ -298,6 +413,7 @@ def test_a_trial_that_raises_is_recorded(workshop: Path, out: Path) -> None:
     assert all("class_weights act on the hard term" in row["error"] for row in failed)
 
 
+@pytest.mark.usefixtures("inline")
 def test_a_search_in_which_all_fails(workshop: Path, out: Path) -> None:
     recipe = asking(workshop, space={"dropout": {"choices": [0.0, 0.1]}}, trials=2)
     student = recipe.tuned.model_copy(update={"device": "warp"})
@@ -312,12 +428,22 @@ def test_a_search_in_which_all_fails(workshop: Path, out: Path) -> None:
 # Settings
 
 
-def test_two_workers_share_the_trials(workshop: Path, out: Path) -> None:
+def test_two_workers_share_the_trials(workshop: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+
+    class Counted(Worker):
+        def start(self, trial: int, student: Mapping[str, Any]) -> None:
+            started.append(id(self))
+            super().start(trial, student)
+
+    monkeypatch.setattr("understudy.training.pool.Worker", Counted)
     found = go(out, asking(workshop, trials=4, sampler="random"), workers=2)
     assert found["trials"] == {"complete": 4}
     assert [row["number"] for row in rows(out)] == ["0", "1", "2", "3"]
+    assert (len(started), len(set(started))) == (4, 2)
 
 
+@pytest.mark.usefixtures("inline")
 def test_weak_trials_are_stopped_and_do_not_count_as_best(workshop: Path, out: Path) -> None:
     space = {"learning_rate": {"choices": [1e-2, 1e-7]}, "dropout": {"choices": [0.0, 0.01, 0.02]}}
     found = go(out, asking(workshop, space=space, sampler="grid", pruner="halving", trials=6, objective="accuracy"))
@@ -331,6 +457,7 @@ def test_weak_trials_are_stopped_and_do_not_count_as_best(workshop: Path, out: P
     assert found["objective"]["name"] == "accuracy"
 
 
+@pytest.mark.usefixtures("inline")
 def test_folds_judge_on_every_training_row(workshop: Path, out: Path) -> None:
     found = go(out, asking(workshop, trials=2, folds=3, space={"dropout": {"choices": [0.0, 0.3]}}))
     assert (found["objective"]["n"], found["objective"]["judged_on"]) == (560, "3 folds of train")
@@ -358,7 +485,7 @@ def test_a_fold_is_not_learnt_from(out: Path, workshop: Path, monkeypatch: pytes
         seen.append((set(sources.train.ids), set(sources.val.ids)))
         raise StoppedError
 
-    monkeypatch.setattr("understudy.training.trial_worker.teach", teach)
+    monkeypatch.setattr("understudy.training.trials.teach", teach)
     paths = (str(out / name) for name in ("teacher", "labels", "data", "x"))
     with pytest.raises(StoppedError):
         run_trial(Bench(*paths, folds=4, seed=1), 0, asking(workshop).tuned.model_dump(), lambda *given: None)
@@ -378,6 +505,7 @@ def test_folds_are_even_stratified_and_seeded() -> None:
     assert (stratified_folds(labels, 4, seed=2) != fold).any()
 
 
+@pytest.mark.usefixtures("inline")
 def test_a_shared_storage(workshop: Path, out: Path, tmp_path: Path) -> None:
     """Another directory stands for another machine: it adds what is missing, and its trials are not compared here."""
     other = Path(shutil.copytree(out, tmp_path / "other"))

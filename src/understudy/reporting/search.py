@@ -19,6 +19,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from .drawing import ACCENT, DASHED, MUTED, ORANGE, STYLE, dot, named_rows, percent, short, words
 
+_ENOUGH = 20  # complete trials; fewer say little about importance
+
 
 @dataclass(frozen=True)
 class Search:
@@ -68,9 +70,9 @@ def importance(search: Search) -> Figure | None:
     named_rows(axes, list(shares))
     axes.spines["left"].set_visible(False)
     axes.set_xlim(0, 1.08 * max(shares.values()))
-    axes.set_xlabel(
-        f"share in the variation of {words(search.metric)} (PED-ANOVA, {len(search.of('complete'))} trials)"
-    )
+    trials = len(search.of("complete"))
+    basis = f"{trials} trials" if trials >= _ENOUGH else f"only {trials} trials: rough"
+    axes.set_xlabel(f"share in the variation of {words(search.metric)} (PED-ANOVA, {basis})")
     return figure
 
 

@@ -31,7 +31,7 @@ from ..files import write_atomically, write_csv
 from ..progress import Progress, Silent
 from ..space import Dimension, TuneConfig, search_space
 from .pool import Pool
-from .trial_worker import judged_rows, trial_name
+from .trials import judged_rows, trial_name
 from .verdict import snippet, verdict
 
 if TYPE_CHECKING:

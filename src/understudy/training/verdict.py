@@ -17,7 +17,7 @@ from ..config import StudentConfig
 from ..data.task import Labels, Split
 from ..decision import log_softmax, softmax
 from ..metrics import Estimate, evaluate, paired_difference
-from .trial_worker import trial_name
+from .trials import trial_name
 
 if TYPE_CHECKING:
     from .study import Study, Trial

@@ -68,11 +68,21 @@ def test_the_recipes_settings_outside_the_space_are_not_tried(tmp_path: Path) ->
 
 
 def test_accuracy_is_made_large(tmp_path: Path) -> None:
-    study = open_study(tmp_path, objective="accuracy")
-    search(study)
+    study = open_study(tmp_path, objective="accuracy", pruner="median", trials=99)
+    search(study, most=6)
     best = study.best()
     assert best is not None
     assert best.value == max(score(found)["accuracy"] for found in params(study))
+    for accuracy, weak in ((0.99, False), (-99.0, True)):
+        for _ in range(5):  # as many as the median asks for
+            trial = study.ask(OWN)
+            assert trial is not None
+            study.report(trial.number, 1, {"accuracy": 0.5}, 1)
+            study.complete(trial.number, {"accuracy": 0.5}, 1, 0.1)
+        trial = study.ask(OWN)
+        assert trial is not None
+        assert study.report(trial.number, 1, {"accuracy": accuracy}, 1) is weak
+        study.prune(trial.number, 0.1)
 
 
 def test_the_seed_and_the_sampler_decide_the_trials(tmp_path: Path) -> None:

@@ -69,8 +69,8 @@ GAPS = {3: Estimate(0.1, 0.0, 0.2, 50), 7: Estimate(0.2, 0.1, 0.3, 50)}
         (
             GAPS, [3, 7], 7,
             "Trial 5 cannot be told apart from 2 of 2 other complete trials (3, 7) on the same 50 rows (95 %, "
-            "corrected for 2 comparisons). Another seed would add to that noise. The recipe's own settings (trial 7) are "
-            "among them: nothing surely better was found.",
+            "corrected for 2 comparisons). Another seed would add to that noise. The recipe's own settings (trial 7) "
+            "are among them: nothing surely better was found.",
         ),
     ],
 )  # fmt: skip

@@ -46,7 +46,7 @@ class TuneConfig(Section):
     sampler: Literal["tpe", "grid", "random"] = Field("tpe", description="how the settings of a trial are chosen")
     pruner: Literal["none", "halving", "median"] = Field(
         "median",
-        description="weak trials are stopped: at 1, 2, 4, … epochs the worse half, or what is below the median",
+        description="weak trials end early: halving, the worse half at 1, 2, 4, … epochs; median, half at each",
     )
     objective: Literal["nll", "accuracy", "macro_f1", "macro_recall"] = Field(
         "nll", description="validation metric that is searched for"

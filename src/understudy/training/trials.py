@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..artifact import Artifact, Draft
+from ..artifact import Artifact, Draft, TextConfig
 from ..config import STUDENT_KINDS, StudentConfig, parse
 from ..data.splitting import stratified_folds
+from ..data.storing import read_split
 from ..data.task import Split
 from ..progress import Silent
 from ..tokenization import TextEncoder
@@ -41,9 +42,8 @@ class Bench:
     folds: int
     seed: int
 
-    @property
-    def sources(self) -> Sources:
-        """The open artifacts."""
+    def open(self) -> Sources:
+        """The verified artifacts and their splits."""
         model, soft = Artifact.load(Path(self.teacher), "model"), Artifact.load(Path(self.labels), "labels")
         return open_sources(model, soft, Artifact.load(Path(self.data), "data"))
 
@@ -80,15 +80,16 @@ def _on_validation(
         Path(bench.teacher), Path(bench.labels), Path(bench.data), home, config, seed=bench.seed,
         after_epoch=after_epoch,
     )  # fmt: skip
-    sources = bench.sources
-    logits = _answers(networks.load(made), sources, sources.val, config)
-    return logits, validate(logits, sources.val.labels), len(made.measurements["history"])
+    assert made.text is not None
+    val = read_split(Path(bench.data) / "val.parquet", "val")
+    logits = _answers(networks.load(made), made.text, val, config)
+    return logits, validate(logits, val.labels), len(made.measurements["history"])
 
 
 def _on_folds(
     bench: Bench, home: Path, config: StudentConfig, report: Report
 ) -> tuple[NDArray[np.float32], dict[str, float], int]:
-    sources = bench.sources
+    sources = bench.open()
     rows, fold = _fold_order(sources.train, bench.folds, bench.seed)
     answers: list[NDArray[np.float32]] = []
     epochs, scores = 0, dict[str, float]()
@@ -99,7 +100,7 @@ def _on_folds(
         draft = Draft(home)
         network = teach(draft, part, config, seed=bench.seed, progress=Silent(), after_epoch=lambda record: None)
         shutil.rmtree(home)  # its checkpoints: no model of a fold is kept
-        answers.append(_answers(network, part, held_out, config))
+        answers.append(_answers(network, part.text(config), held_out, config))
         epochs += len(draft.measurements["history"])
         scores = validate(np.concatenate(answers), rows.labels[: sum(map(len, answers))])
         report(number + 1, scores, epochs)
@@ -113,7 +114,7 @@ def _fold_order(train: Split, folds: int, seed: int) -> tuple[Split, NDArray[np.
     return train.take(order), fold[order]
 
 
-def _answers(network: Network, sources: Sources, split: Split, config: StudentConfig) -> NDArray[np.float32]:
+def _answers(network: Network, text: TextConfig, split: Split, config: StudentConfig) -> NDArray[np.float32]:
     device = choose_device(config.device)
-    tokens = TextEncoder(network.tokenizer, sources.text(config)).encode(split.texts)
+    tokens = TextEncoder(network.tokenizer, text).encode(split.texts)
     return infer(network.module.to(device), tokens, network.pad_id, device)

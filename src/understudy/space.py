@@ -46,7 +46,7 @@ class TuneConfig(Section):
     sampler: Literal["tpe", "grid", "random"] = Field("tpe", description="how the settings of a trial are chosen")
     pruner: Literal["none", "halving", "median"] = Field(
         "median",
-        description="weak trials end early: halving, the worse half at 1, 2, 4, … epochs; median, half at each",
+        description="weak trials end early: halving, the worse half at 1, 2, 4, … epochs; median, those worse than it",
     )
     objective: Literal["nll", "accuracy", "macro_f1", "macro_recall"] = Field(
         "nll", description="validation metric that is searched for"

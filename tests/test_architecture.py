@@ -18,7 +18,8 @@ SRC = Path(understudy.__file__).parent
 LAYERS = (
     {"errors", "progress", "machine", "explaining", "soft_terms"},
     {"sections"},
-    {"config", "files"},
+    {"space", "files"},
+    {"config"},
     {"data"},
     {"artifact"},
     {"decision", "metrics", "tokenization"},
@@ -28,7 +29,7 @@ LAYERS = (
     {"preparation", "quantization", "calibration", "benchmarking", "reporting", "predicting", "training"},
     {"comparison"},  # a benchmark of any model on any file
     {"pipeline"},
-    {"estimating", "display"},
+    {"estimating", "searching", "display"},
     {"commands"},
     {"cli"},
     {"__init__", "__main__"},
@@ -126,7 +127,7 @@ def loaded_after(code: str, *packages: str) -> str:
 def test_the_torch_wall() -> None:
     modules = [
         *("classifier", "predicting", "quantization", "calibration", "benchmarking", "comparison", "reporting"),
-        *("reporting.plots", "preparation", "worker", "pipeline", "estimating", "display"),
+        *("reporting.plots", "preparation", "worker", "pipeline", "estimating", "searching", "display"),
         *("cli", *(f"commands.{file.stem}" for file in (SRC / "commands").glob("*.py"))),
     ]
     code = "import importlib\n" + "\n".join(f"importlib.import_module('understudy.{name}')" for name in modules)

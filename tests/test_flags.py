@@ -19,9 +19,10 @@ from understudy.config import (
     ExportConfig,
     LabelConfig,
     QuantizeConfig,
-    Section,
     TeacherConfig,
 )
+from understudy.sections import Section
+from understudy.space import TuneConfig
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,7 @@ from understudy.config import (
         ("distill", DistillConfig, set()),
         ("export", ExportConfig, set()),
         ("quantize", QuantizeConfig, set()),
+        ("tune", TuneConfig, {"space"}),
         ("benchmark", BenchmarkConfig, {"pipeline"}),
     ],
 )

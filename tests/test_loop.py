@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +172,25 @@ def test_the_history_has_the_parts_of_the_loss_and_the_scores(tmp_path: Path) ->
         assert epoch["epoch"] == number
         assert epoch["loss"] == pytest.approx(0.25 * epoch["soft_loss"] + 0.75 * epoch["hard_loss"], rel=1e-5)
         assert {"val_nll", "val_accuracy", "val_macro_f1", "val_macro_recall", "learning_rate"} < epoch.keys()
+
+
+def test_what_is_called_after_an_epoch_sees_its_record_and_may_end_the_training(tmp_path: Path) -> None:
+    seen: list[dict[str, float]] = []
+    _, run = train(tmp_path / "whole", after_epoch=lambda record: seen.append(dict(record)))
+    assert seen == run.history
+
+    class EnoughError(Exception):
+        pass
+
+    def stop(record: Mapping[str, float]) -> None:
+        if record["epoch"] == 2:
+            raise EnoughError
+
+    with pytest.raises(EnoughError):
+        train(tmp_path / "stopped", after_epoch=stop)
+    saved = loop.checkpoint.load_checkpoint(tmp_path / "stopped" / "checkpoint.safetensors")
+    assert saved is not None
+    assert saved[0]["history"] == run.history[:2]
 
 
 def test_a_loss_that_is_not_a_number_ends_the_training(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from understudy.config import DataConfig, OptimizationConfig, TaskConfig
 from understudy.preparation import prepare
 from understudy.progress import Silent
 from understudy.training import networks
-from understudy.training.loop import Examples, Fit, fit
+from understudy.training.loop import AfterEpoch, Examples, Fit, fit
 from understudy.training.losses import Objective, supervised
 
 CPU = torch.device("cpu")
@@ -52,6 +52,7 @@ def train(
     model: nn.Module | None = None,
     objective: Objective | None = None,
     progress: Any = None,
+    after_epoch: AfterEpoch = lambda record: None,
     data: Examples = TRAIN,
     seed: int = 3,
     **changes: Any,
@@ -61,7 +62,7 @@ def train(
     work.mkdir(exist_ok=True, parents=True)
     result = fit(
         model, data, VAL, objective or supervised(), OptimizationConfig(**settings), seed=seed, pad_id=0, work=work,
-        progress=progress or Silent(), description="",
+        progress=progress or Silent(), description="", after_epoch=after_epoch,
     )  # fmt: skip
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}, result
 

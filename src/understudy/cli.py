@@ -19,6 +19,7 @@ COMMANDS = {  # name: (what it does, the module in `commands` that holds it)
     "train": ("Fine-tune the teacher", "stages"),
     "label": ("Write the teacher's soft labels", "stages"),
     "distill": ("Train a student on the soft labels", "stages"),
+    "tune": ("Search the settings of a student", "tune"),
     "export": ("Turn a trained model into ONNX", "stages"),
     "quantize": ("Turn ONNX FP32 into INT8 or FP16", "stages"),
     "calibrate": ("Fit the temperature of an ONNX artifact", "stages"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -20,6 +21,7 @@ from .sections import DistillConfig as DistillConfig
 from .sections import OptimizationConfig as OptimizationConfig
 from .sections import Section as Section
 from .soft_terms import TWO_LABELS, inherited
+from .space import TuneConfig, search_space
 
 Normalization = Literal["html", "nfc", "users", "links"]
 Metric = Literal["accuracy", "macro_f1", "macro_recall"]
@@ -249,6 +251,7 @@ class Recipe(Section):
     export: ExportConfig = ExportConfig()
     quantize: QuantizeConfig = QuantizeConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
+    tune: TuneConfig = TuneConfig()
 
     @model_validator(mode="before")
     @classmethod
@@ -277,6 +280,23 @@ class Recipe(Section):
             raise ValueError(TWO_LABELS)
         return self
 
+    @model_validator(mode="after")
+    def _search(self) -> Self:
+        search_space(self.tune, self.tuned)
+        if self.tune.folds and self.data.group_by:
+            raise ValueError("tune.folds would part the groups of data.group_by: set folds = 0")
+        return self
+
+    @property
+    def tuned(self) -> StudentConfig:
+        """The student that [tune] is about."""
+        names = [student.name for student in self.students]
+        if self.tune.student and self.tune.student not in names:
+            raise ValueError(
+                f"tune.student: the recipe has no student {self.tune.student!r}; it has {', '.join(names)}"
+            )
+        return self.students[names.index(self.tune.student) if self.tune.student else 0]
+
 
 STUDENT_KINDS: dict[str, type[_Student]] = {
     "cut": CutStudent,
@@ -287,8 +307,8 @@ STUDENT_KINDS: dict[str, type[_Student]] = {
 }
 
 
-def load_recipe(path: Path) -> Recipe:
-    """Read and check a recipe; raises RecipeError with one line that names the key and the nearest known one."""
+def load_recipe(path: Path, tune: Mapping[str, Any] | None = None) -> Recipe:
+    """Read and check a recipe, with changes of [tune]; raises RecipeError in one line that names the key."""
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -299,6 +319,8 @@ def load_recipe(path: Path) -> Recipe:
         raise RecipeError(f"{path}: not a TOML file: {error}") from None
     if isinstance(raw.get("task"), dict):
         raw["task"].setdefault("name", re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-") or "task")
+    if tune and isinstance(raw.get("tune", {}), dict):
+        raw["tune"] = raw.get("tune", {}) | tune
     return parse(Recipe, raw, str(path))
 
 

@@ -4,6 +4,7 @@ DIR/
 ├── data/  teacher/  teacher-fp32/  labels/
 ├── students/NAME/{torch,fp32,fp16,int8}/
 ├── controls/NAME-no-teacher/{torch,fp32}/
+├── tune/               searches; see `searching`
 ├── benchmark/          results, test logits
 └── report/             report.html, report.md, results.json, *.png
 """
@@ -15,7 +16,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,15 +50,26 @@ class Step:
 
 def run(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> dict[str, Any]:
     """Do all stages that are not done yet; returns the results. Raises RecipeError for a directory of another task."""
+    with claimed(out, recipe):
+        work(list(plan(recipe, out, base, progress)), progress)
+    results: dict[str, Any] = json.loads((out / "report" / RESULTS).read_text(encoding="utf-8"))
+    return results
+
+
+@contextmanager
+def claimed(out: Path, recipe: Recipe) -> Iterator[None]:
+    """Work in a directory alone, as the recipe's task; raises RecipeError for a directory of another task."""
     with _locked(out):
         refuse_another_task(out, recipe)
         _claim(out, recipe)
-        steps = list(plan(recipe, out, base, progress))
-        for number, step in enumerate(steps, 1):
-            progress.note(f"[{number}/{len(steps)}] {step.out}")
-            _tell(step.work(), progress)
-    results: dict[str, Any] = json.loads((out / "report" / RESULTS).read_text(encoding="utf-8"))
-    return results
+        yield
+
+
+def work(steps: Sequence[Step], progress: Progress) -> None:
+    """Do the stages that are not done yet, one after the other."""
+    for number, step in enumerate(steps, 1):
+        progress.note(f"[{number}/{len(steps)}] {step.out}")
+        _tell(step.work(), progress)
 
 
 def check_cuts(recipe: Recipe) -> None:
@@ -222,9 +234,9 @@ def _measure(recipe: Recipe, out: Path, refused: list[str], progress: Progress) 
         entries += [Entry(student.name, "student", home) for home in homes if home.exists()]
     for name in (f"{student.name}-no-teacher" for student in twins(recipe)):
         entries.append(Entry(name, "control", out / "controls" / name / "fp32", timed=False))
-    confidence = Artifact.load(out / "labels").measurements["confidence"]
-    notes = {"recipe": recipe.model_dump(), "training": _trainings(recipe, out), "refused": refused}
-    notes |= {"teacher_confidence": confidence}
+    shown = recipe.model_dump(exclude={"tune"})  # a search changes nothing in a run
+    notes = {"recipe": shown, "training": _trainings(recipe, out), "refused": refused}
+    notes |= {"teacher_confidence": Artifact.load(out / "labels").measurements["confidence"]}
     return benchmark(
         entries, out / "data", out / "benchmark", recipe.benchmark, teacher=out / "teacher", notes=notes,
         seed=recipe.seed, progress=progress,

@@ -2,7 +2,8 @@
 
 from .documents import model_card
 from .findings import findings
+from .search import draw_search
 from .stage import report
 from .terminal import print_summary, summary_table
 
-__all__ = ["findings", "model_card", "print_summary", "report", "summary_table"]
+__all__ = ["draw_search", "findings", "model_card", "print_summary", "report", "summary_table"]

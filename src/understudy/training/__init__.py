@@ -11,5 +11,6 @@ from .distillation import distill
 from .exporting import export
 from .finetuning import train
 from .labeling import label
+from .tuning import tune
 
-__all__ = ["distill", "export", "label", "train"]
+__all__ = ["distill", "export", "label", "train", "tune"]

@@ -8,6 +8,7 @@ T² · KL(softmax(z_teacher/T) ‖ softmax(z_student/T)); `losses` has the other
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..artifact import Artifact, Plan, TextConfig, finished, writing
+from ..artifact import Artifact, Draft, Plan, TextConfig, finished, writing
 from ..config import (
     BiLSTMStudent,
     CutStudent,
@@ -34,10 +35,34 @@ from ..tokenization import TextEncoder
 from . import networks, vocabulary
 from .bilstm import BiLSTM
 from .finetuning import Lesson, class_weights, learn
+from .loop import AfterEpoch
 from .losses import distillation, supervised
 from .networks import HubClassifier, Network
 from .targets import teacher_targets
 from .textcnn import TextCNN
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a student is distilled from. The splits may be parts of those in `data`."""
+
+    teacher: Artifact
+    labels: Artifact
+    data: Artifact
+    train: Split
+    val: Split
+    unlabeled: Split | None
+
+    @property
+    def task(self) -> Task:
+        """The task of the data."""
+        assert self.data.task is not None
+        return self.data.task
+
+    def text(self, config: StudentConfig) -> TextConfig:
+        """How the student reads texts."""
+        assert self.data.text is not None and self.teacher.text is not None
+        return TextConfig(self.data.text.normalize, config.max_length or self.teacher.text.max_length)
 
 
 def distill(
@@ -50,11 +75,12 @@ def distill(
     seed: int = 13,
     use_teacher: bool = True,
     progress: Progress | None = None,
+    after_epoch: AfterEpoch = lambda record: None,
 ) -> Artifact:
     """Train a student on the teacher's soft labels, or its no-teacher twin on gold labels with as many steps.
 
     Where a student starts from the teacher's weights, its twin starts from those of the pretrained encoder that the
-    teacher started from, so that no knowledge of the teacher reaches it.
+    teacher started from, so that no knowledge of the teacher reaches it. `after_epoch` is that of the loop.
     """
     progress = progress or Silent()
     model, soft, source = Artifact.load(teacher, "model"), Artifact.load(labels, "labels"), Artifact.load(data, "data")
@@ -67,39 +93,64 @@ def distill(
     done = finished(out, plan, progress)
     if done is not None:
         return done
-    if {name: soft.inputs[name] for name in ("teacher", "data")} != {"teacher": model.digest, "data": source.digest}:
-        raise ArtifactError(f"{labels} was made by another teacher or of other data; run `understudy label` again")
-    assert source.task is not None and source.text is not None and model.text is not None
-    if config.loss == "dkd" and len(source.task.labels) == 2:
+    if config.loss == "dkd" and source.task is not None and len(source.task.labels) == 2:
         raise RecipeError(TWO_LABELS)
-    for needed in (model, soft, source) if use_teacher else (source,):
-        needed.verify(without=TEST_FILE)
-    text = TextConfig(source.text.normalize, config.max_length or model.text.max_length)
-    train, val = read_split(data / "train.parquet", "train"), read_split(data / "val.parquet", "val")
-    unlabeled = read_split(data / "unlabeled.parquet", "unlabeled") if (data / "unlabeled.parquet").exists() else None
-    transfer = _join(train, unlabeled) if use_teacher and unlabeled is not None else train
+    sources = open_sources(model, soft, source, use_teacher=use_teacher)
     with writing(out, plan, "model") as draft:
-        draft.task = source.task
-        torch.manual_seed(seed)
-        network = _student(config, model, text, source.task, (train, transfer), use_teacher, seed, draft.warnings)
-        weights = class_weights(config, train, len(source.task.labels))
-        budget: OptimizationConfig = config
-        targets: NDArray[np.float32] | None = None
-        if use_teacher:
-            parts = [part for part in (train, unlabeled) if part]
-            targets = teacher_targets(soft, parts, correct=config.correct_teacher)
-            objective = distillation(config, weights)
-        else:
-            objective = supervised(weights)
-            rows = len(train) + (len(unlabeled) if unlabeled else 0)
-            budget = config.model_copy(update={"epochs": max(1, round(config.epochs * rows / len(train)))})
-        learn(
-            draft, network, text, Lesson(transfer, val, objective, targets), budget, seed=seed, progress=progress,
-            description=f"distill {config.name}" if use_teacher else f"train {config.name} without the teacher",
-        )  # fmt: skip
-        draft.details |= {"kind": config.kind, "soft_labels": use_teacher}
+        network = teach(
+            draft, sources, config, seed=seed, use_teacher=use_teacher, progress=progress, after_epoch=after_epoch
+        )
         networks.save(network, draft.path)
     return Artifact.load(out)
+
+
+def open_sources(model: Artifact, soft: Artifact, source: Artifact, *, use_teacher: bool = True) -> Sources:
+    """Verify the artifacts that a student needs and read their splits, but the test; raises ArtifactError."""
+    if {name: soft.inputs[name] for name in ("teacher", "data")} != {"teacher": model.digest, "data": source.digest}:
+        raise ArtifactError(f"{soft.path} was made by another teacher or of other data; run `understudy label` again")
+    for needed in (model, soft, source) if use_teacher else (source,):
+        needed.verify(without=TEST_FILE)
+    train, val = (read_split(source.path / f"{name}.parquet", name) for name in ("train", "val"))
+    more = source.path / "unlabeled.parquet"
+    return Sources(model, soft, source, train, val, read_split(more, "unlabeled") if more.exists() else None)
+
+
+def teach(
+    draft: Draft,
+    sources: Sources,
+    config: StudentConfig,
+    *,
+    seed: int,
+    use_teacher: bool = True,
+    progress: Progress,
+    after_epoch: AfterEpoch,
+) -> Network:
+    """Train the student in memory and note in the draft what came of it."""
+    train, unlabeled = sources.train, sources.unlabeled
+    transfer = _join(train, unlabeled) if use_teacher and unlabeled is not None else train
+    text, draft.task = sources.text(config), sources.task
+    torch.manual_seed(seed)
+    network = _student(
+        config, sources.teacher, text, sources.task, (train, transfer), use_teacher, seed, draft.warnings
+    )  # fmt: skip
+    weights = class_weights(config, train, len(sources.task.labels))
+    budget: OptimizationConfig = config
+    targets: NDArray[np.float32] | None = None
+    if use_teacher:
+        parts = [part for part in (train, unlabeled) if part]
+        targets = teacher_targets(sources.labels, parts, correct=config.correct_teacher)
+        objective = distillation(config, weights)
+    else:
+        objective = supervised(weights)
+        rows = len(train) + (len(unlabeled) if unlabeled else 0)
+        budget = config.model_copy(update={"epochs": max(1, round(config.epochs * rows / len(train)))})
+    learn(
+        draft, network, text, Lesson(transfer, sources.val, objective, targets), budget, seed=seed, progress=progress,
+        description=f"distill {config.name}" if use_teacher else f"train {config.name} without the teacher",
+        after_epoch=after_epoch,
+    )  # fmt: skip
+    draft.details |= {"kind": config.kind, "soft_labels": use_teacher}
+    return network
 
 
 def _join(train: Split, unlabeled: Split) -> Split:

@@ -21,7 +21,7 @@ from ..decision import label_permutation
 from ..progress import Progress, Silent
 from ..tokenization import TextEncoder
 from . import networks
-from .loop import Examples, fit
+from .loop import AfterEpoch, Examples, fit
 from .losses import Objective, balanced_class_weights, supervised
 from .networks import Network
 
@@ -95,6 +95,7 @@ def learn(
     seed: int,
     progress: Progress,
     description: str,
+    after_epoch: AfterEpoch = lambda record: None,
 ) -> None:
     """Run the one loop on a network and note in the draft what came of it."""
     networks.check_length(network, text.max_length)
@@ -103,7 +104,7 @@ def learn(
     checks = Examples(encoder.encode(lesson.val.texts), lesson.val.labels)
     result = fit(
         network.module, examples, checks, lesson.objective, config, seed=seed, pad_id=network.pad_id, work=draft.work,
-        progress=progress, description=description,
+        progress=progress, description=description, after_epoch=after_epoch,
     )  # fmt: skip
     network.module.cpu()
     describe(draft, network, text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from ..progress import Progress
 from ..tokenization import Tokens
 from . import checkpoint
 from .losses import Batch, Objective
+
+AfterEpoch = Callable[[Mapping[str, float]], None]
 
 _BUCKET = 50  # batches that are sorted by length together: padding falls below 5 %, the order stays random
 _CHECKPOINT_SECONDS = 2.0  # and never more than 2 % of the time: see `_Checkpoints`
@@ -64,10 +66,11 @@ def fit(
     work: Path,
     progress: Progress,
     description: str,
+    after_epoch: AfterEpoch = lambda record: None,
 ) -> Fit:
     """Train `model` in place and leave it with the weights of its best epoch on validation.
 
-    Goes on from a checkpoint in `work` if there is one, to weights equal to those of an undisturbed run.
+    Goes on from a checkpoint in `work`, to weights equal to those of an undisturbed run. `after_epoch` may raise.
     """
     device = choose_device(config.device)
     model.to(device)
@@ -97,12 +100,11 @@ def fit(
                 run.seconds = time.perf_counter() - started
                 if checkpoints.due():
                     checkpoints.save(run, model, optimizer, best, device)
-            learning_rate = schedule(
-                (run.epochs_done + 1) * steps - 1
-            )  # not set if the epoch's steps were all restored
+            learning_rate = schedule((run.epochs_done + 1) * steps - 1)  # not set if all its steps were restored
             best = _close_epoch(run, model, val, best, config, len(train.tokens), learning_rate, pad_id, device)
             run.seconds = time.perf_counter() - started
             checkpoints.save(run, model, optimizer, best, device)
+            after_epoch(run.history[-1])
 
     model.load_state_dict(best)
     model.eval()

@@ -1,0 +1,42 @@
+"""The search of a recipe's student in the directory of a run: data, teacher and labels once, then the trials.
+
+DIR/
+├── data/  teacher/  labels/    as `run` makes them, which finds them there
+└── tune/
+    ├── study.db                every study of this directory (SQLite)
+    └── STUDENT/                what `tune` writes, importance.png, slice.png
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .config import Recipe
+from .pipeline import claimed, plan, work
+from .progress import Progress
+from .reporting import draw_search
+
+_NEEDED = ("data", "teacher", "labels")
+
+
+def home_of(out: Path, recipe: Recipe) -> Path:
+    """Where the search of the recipe's student is kept."""
+    return out / "tune" / recipe.tuned.name
+
+
+def search(
+    recipe: Recipe, out: Path, base: Path | None, progress: Progress, *, workers: int = 0, storage: str = ""
+) -> dict[str, Any]:
+    """Do what [tune] asks for; returns what best_params.json says."""
+    from .training import tune
+
+    home = home_of(out, recipe)
+    with claimed(out, recipe):
+        work([step for step in plan(recipe, out, base, progress) if step.out in _NEEDED], progress)
+        found = tune(
+            out / "teacher", out / "labels", out / "data", home, recipe.tuned, recipe.tune, seed=recipe.seed,
+            workers=workers, storage=storage, progress=progress,
+        )  # fmt: skip
+        draw_search(home)
+    return found

@@ -92,7 +92,8 @@ def test_speed_has_its_conditions(results: dict[str, Any]) -> None:
     models = _models(results)
     for name in ("teacher/torch", "teacher/fp32", "cnn/int8", "tfidf-lr/sklearn"):
         rows = models[name]["speed"]
-        assert {(row["threads"], row["batch"]) for row in rows} >= {(1, 1), (1, 32)}
+        assert {row["batch"] for row in rows} == {1, 32}  # 32 texts make no batch of 256
+        assert 1 in {row["threads"] for row in rows}
         for row in rows:
             assert 0 < row["p50"] <= row["p95"] <= row["p99"]
             assert row["texts_per_second"] > 0

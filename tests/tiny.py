@@ -95,7 +95,7 @@ min_count = 1
 samples = 32
 
 [benchmark]
-speed_texts = 16
+speed_texts = 32
 repeats = 1
 bootstrap = 200
 """

@@ -18,6 +18,7 @@ from .errors import RecipeError
 from .explaining import explain
 from .sections import NAME, Positive, Proportion
 from .sections import DistillConfig as DistillConfig
+from .sections import LabelConfig as LabelConfig
 from .sections import OptimizationConfig as OptimizationConfig
 from .sections import Section as Section
 from .soft_terms import TWO_LABELS, inherited
@@ -97,22 +98,6 @@ class TeacherConfig(OptimizationConfig):
             if unused:
                 raise ValueError(f"a ready classifier (train = false) is not trained: remove {', '.join(unused)}")
         return self
-
-
-class LabelConfig(Section):
-    """How soft labels are written."""
-
-    batch_size: Positive = Field(64, description="texts per forward pass of the teacher")
-    shard_size: Positive = Field(4096, description="texts per Parquet shard; an interrupted run redoes one at most")
-    folds: int = Field(0, ge=0, description="parts of train, each labelled by a teacher trained on the others; 0: off")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
-
-    @field_validator("folds")
-    @classmethod
-    def _parts(cls, folds: int) -> int:
-        if folds == 1:
-            raise ValueError("must be 0 (off) or at least 2, got 1")
-        return folds
 
 
 class _Student(DistillConfig):

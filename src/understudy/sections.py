@@ -1,10 +1,10 @@
-"""What the sections of a recipe are made of: strict settings, and how a model is trained and distilled."""
+"""What the sections of a recipe are made of: strict settings, and how a model is trained, asked and distilled."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from .soft_terms import Loss, readers, unread
 
@@ -67,3 +67,19 @@ class DistillConfig(OptimizationConfig):
         if not (self.target_weight or self.other_weight):
             raise ValueError("target_weight and other_weight are both 0, which leaves no soft term: raise one")
         return self
+
+
+class LabelConfig(Section):
+    """How soft labels are written."""
+
+    batch_size: Positive = Field(64, description="texts per forward pass of the teacher")
+    shard_size: Positive = Field(4096, description="texts per Parquet shard; an interrupted run redoes one at most")
+    folds: int = Field(0, ge=0, description="parts of train, each labelled by a teacher trained on the others; 0: off")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+
+    @field_validator("folds")
+    @classmethod
+    def _parts(cls, folds: int) -> int:
+        if folds == 1:
+            raise ValueError("must be 0 (off) or at least 2, got 1")
+        return folds

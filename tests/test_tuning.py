@@ -34,6 +34,8 @@ from understudy.training.pool import Worker, environment, visible_gpus
 from understudy.training.trial_worker import conduct
 from understudy.training.trials import Bench, StoppedError, judged_rows, run_trial
 
+pytestmark = pytest.mark.wide  # real searches with killed processes: two minutes
+
 SPACE = {
     "learning_rate": {"low": 1e-4, "high": 5e-2, "log": True},
     "epochs": {"low": 1, "high": 3},

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from .explaining import nearest, worded
 from .sections import Section
+from .soft_terms import inherited, unread
 
 _FIXED = ("name", "kind")  # they say which student is searched
 
@@ -93,7 +94,11 @@ class Dimension:
 
 def search_space(config: TuneConfig, student: BaseModel) -> dict[str, Dimension]:
     """What is searched, checked against the student's own limits; raises ValueError in one line."""
-    ranges = config.space or _around(student.model_dump())
+    settings = student.model_dump()
+    ranges = config.space or inherited(_around(settings), settings["loss"])
+    unused = unread(settings["loss"], ranges) if "loss" not in ranges else []
+    if unused:
+        raise ValueError(f"tune.space.{unused[0]}: the loss {settings['loss']} does not read it; remove it")
     space = {key: _dimension(key, values, student) for key, values in ranges.items()}
     endless = [key for key, dimension in space.items() if not dimension.points]
     if config.sampler == "grid" and endless:

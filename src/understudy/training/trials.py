@@ -17,6 +17,7 @@ from ..data.splitting import stratified_folds
 from ..data.storing import read_split
 from ..data.task import Split
 from ..progress import Silent
+from ..soft_terms import inherited
 from ..tokenization import TextEncoder
 from . import networks
 from .distillation import Sources, distill, open_sources, teach
@@ -60,7 +61,8 @@ def judged_rows(train: Split, val: Split, folds: int, seed: int) -> Split:
 
 def run_trial(bench: Bench, number: int, student: Mapping[str, Any], report: Report) -> dict[str, Any]:
     """Train the student, on each fold or once; writes the logits of the judged rows and returns how it went."""
-    config: Any = parse(STUDENT_KINDS[str(student["kind"])], dict(student), f"trial {number}")
+    settings = inherited(student, student["loss"])
+    config: Any = parse(STUDENT_KINDS[str(student["kind"])], settings, f"trial {number}")
     home = Path(bench.out) / trial_name(number)
     logits, scores, epochs = (_on_folds if bench.folds else _on_validation)(bench, home, config, report)
     aside = home.with_suffix(".partial.npy")

@@ -110,3 +110,15 @@ def prepare_few(home: Path) -> Path:
     test = home / "data" / "test.parquet"
     test.write_bytes(b"?" * test.stat().st_size)
     return home / "data"
+
+
+def check_padding_stays_zero(module: Any, ids: Tensor, mask: Tensor) -> None:
+    """A few steps of training move the word embeddings, and not that of padding."""
+    optimizer = torch.optim.AdamW(module.parameters(), lr=0.1, weight_decay=0.1)
+    before = module.embeddings.weight.detach().clone()
+    for _ in range(3):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(module(ids, mask), torch.tensor([0, 1, 2])).backward()
+        optimizer.step()
+    assert module.embeddings.weight[0].abs().sum() == 0
+    assert not torch.equal(module.embeddings.weight, before)

@@ -128,18 +128,12 @@ def load_pretrained(name: str, labels: Sequence[str], dropout: float, seed: int)
 
 def count_layers(name: str) -> int:
     """Layers of a pretrained encoder, from its config alone."""
-    try:
-        return int(AutoConfig.from_pretrained(_resolve(name)).num_hidden_layers)
-    except (OSError, ValueError) as error:
-        raise InputError(f"model {name!r} cannot be loaded: {first_line(error)}") from None
+    return int(_config(name).num_hidden_layers)
 
 
 def describe_pretrained(name: str) -> tuple[float, float]:
     """Parameters and multiplications per token of a pretrained encoder, from its config alone; approximate."""
-    try:
-        config = AutoConfig.from_pretrained(_resolve(name))
-    except (OSError, ValueError) as error:
-        raise InputError(f"model {name!r} cannot be loaded: {first_line(error)}") from None
+    config = _config(name)
     width = int(config.hidden_size)
     inner = int(getattr(config, "intermediate_size", None) or getattr(config, "hidden_dim", None) or 4 * width)
     per_token = float(config.num_hidden_layers * (4 * width**2 + 2 * width * inner))
@@ -276,6 +270,13 @@ def _network(model: PreTrainedModel, source: str, name: str) -> Network:
         raise InputError(f"model {name!r} has no tokenizer; put its tokenizer.json beside the weights")
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     return Network(HubClassifier(model), Tokenizer.from_str(backend.to_str()), int(pad_id), "transformer")
+
+
+def _config(name: str) -> Any:
+    try:
+        return AutoConfig.from_pretrained(_resolve(name))
+    except (OSError, ValueError) as error:
+        raise InputError(f"model {name!r} cannot be loaded: {first_line(error)}") from None
 
 
 def _resolve(name: str) -> str:

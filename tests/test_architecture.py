@@ -18,15 +18,15 @@ SRC = Path(understudy.__file__).parent
 LAYERS = (
     {"errors", "progress", "machine", "explaining", "soft_terms"},
     {"sections"},
-    {"space", "files"},
+    {"space", "files", "teachers"},
     {"config"},
     {"data"},
     {"artifact"},
     {"decision", "metrics", "tokenization"},
-    {"classifier"},
-    {"controls", "qdq", "speed"},  # what stages lean on
-    {"worker"},
-    {"preparation", "quantization", "calibration", "benchmarking", "reporting", "predicting", "training"},
+    {"classifier", "soft_labels", "results"},
+    {"controls", "qdq", "speed", "answering"},  # what stages lean on
+    {"worker", "leads"},
+    {"claiming", "preparation", "quantization", "calibration", "benchmarking", "reporting", "predicting", "training"},
     {"comparison"},  # a benchmark of any model on any file
     {"pipeline"},
     {"estimating", "searching", "display"},

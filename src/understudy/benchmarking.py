@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import speed
 from .artifact import Artifact, Plan, finished, writing
@@ -24,14 +23,14 @@ from .config import BenchmarkConfig
 from .controls import Control, bag_of_words, majority
 from .data.storing import read_split
 from .data.task import Split, Task
-from .decision import softmax
 from .errors import InputError
-from .files import write_csv
+from .leads import Lead, ask
 from .machine import available_cores, describe, versions
 from .metrics import agreement, confusion, evaluate, mcnemar, paired_difference, per_class, retention
 from .progress import Progress, Silent
-
-RESULTS = "results.json"
+from .results import RESULTS as RESULTS
+from .results import Answers as Answers
+from .results import write_results
 
 
 @dataclass(frozen=True)
@@ -70,25 +69,6 @@ class Entry:
         return f"{self.name}/{self.variant}"
 
 
-@dataclass(frozen=True)
-class Answers:
-    """A model's calibrated answers on the test split."""
-
-    logits: NDArray[np.float32]
-    temperature: float
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """The chosen label of each text."""
-        chosen: NDArray[np.int64] = self.logits.argmax(axis=1)
-        return chosen
-
-    @property
-    def probabilities(self) -> NDArray[np.float64]:
-        """(n, labels)"""
-        return softmax(self.logits, self.temperature)
-
-
 def benchmark(
     entries: Sequence[Entry],
     data: Path,
@@ -96,20 +76,24 @@ def benchmark(
     config: BenchmarkConfig,
     *,
     teacher: Path | None,
+    labels: Path | None = None,
     notes: Mapping[str, Any],
     seed: int = 13,
     progress: Progress | None = None,
 ) -> Artifact:
-    """Measure `entries` and the controls on the test split; `teacher` is the torch artifact that the pipeline runs.
+    """Measure `entries` and the controls on the test split.
 
-    `notes` (the recipe, training histories) go into results.json as they are. Raises InputError for two models of
-    one name and variant.
+    `teacher` is the torch artifact that the pipeline runs, or the directory of one that is not a model: it is asked
+    for the test texts, and its answers are calibrated as its soft labels in `labels` are. `notes` (the recipe,
+    training histories) go into results.json as they are. Raises InputError for two models of one name and variant.
     """
     progress = progress or Silent()
     source = Artifact.load(data, "data")
+    lead = Lead.of(teacher, labels)
     _refuse_doubles(entries)
     inputs = {entry.key: f"{entry.artifact.digest}:{entry.artifact.temperature}" for entry in entries}
     inputs |= {"data": source.digest, "recipe": hashlib.sha256(json.dumps(notes).encode()).hexdigest()}
+    inputs |= {"teacher": lead.digest} if lead else {}
     plan = Plan("benchmark", config.model_dump(), inputs, seed)
     done = finished(out, plan, progress)
     if done is not None:
@@ -120,16 +104,19 @@ def benchmark(
         draft.task = source.task
         train, val, test = (read_split(data / f"{name}.parquet", name) for name in ("train", "val", "test"))
         controls = [majority(train, len(source.task.labels)), bag_of_words(train, val, len(source.task.labels))]
-        answers = _answers(entries, controls, test, progress)
-        rows = [_describe(entry, out.parent) for entry in entries]
+        said, answers = ask(lead, test, progress) if lead else ([], {})
+        rows = [lead.row] if lead and answers else []
+        answers |= _answers(entries, controls, test, progress)
+        rows += [_describe(entry, out.parent) for entry in entries]
         rows += [_describe_control(control) for control in controls]
         _add_quality(rows, answers, test, source.task, config, seed)
-        pipeline = _add_speed(rows, entries, teacher, data, test, config, progress)
+        pipeline = _add_speed(rows, entries, None if lead else teacher, data, test, config, progress)
         results = {
             "task": source.task.name, "task_metric": source.task.metric, "labels": list(source.task.labels),
             "seed": seed, "machine": describe(), "versions": versions(), "data": source.measurements,
             "models": [pipeline, *rows] if pipeline else rows,
             "comparisons": _comparisons(entries, answers, test, source.task, config, seed), **notes,
+            "remarks": [*notes.get("remarks", []), *said],
         }  # fmt: skip
         write_results(draft.path, results, answers, test)
     return Artifact.load(out)
@@ -139,18 +126,6 @@ def _refuse_doubles(entries: Sequence[Entry]) -> None:
     for index, entry in enumerate(entries):
         if entry.key in (other.key for other in entries[:index]):
             raise InputError(f"{entry.path}: a second {entry.key}; results are kept by name and variant")
-
-
-def write_results(directory: Path, results: Mapping[str, Any], answers: Mapping[str, Answers], test: Split) -> None:
-    """results.json, the logits by example id, and plain CSV files of the measurements."""
-    (directory / "logits").mkdir(exist_ok=True)
-    for name, answer in answers.items():
-        file = directory / "logits" / f"{name.replace('/', '-')}.npz"
-        np.savez_compressed(file, ids=np.array(test.ids), logits=answer.logits)
-    np.savez_compressed(directory / "labels.npz", ids=np.array(test.ids), labels=test.labels)
-    (directory / RESULTS).write_text(json.dumps(results, indent=1, ensure_ascii=False), encoding="utf-8")
-    write_csv(directory / "quality.csv", _quality_rows(results["models"]))
-    write_csv(directory / "speed.csv", _speed_rows(results["models"]))
 
 
 def _answers(
@@ -284,7 +259,7 @@ def _comparisons(
         if entry.role != "student":
             continue
         name = entry.key
-        pairs.append((name, "teacher/fp32"))
+        pairs += [(name, other) for other in answers if other.startswith("teacher/")]
         pairs.append((name, f"{entry.name}-no-teacher/fp32"))
         if entry.variant != "fp32":
             pairs.append((name, f"{entry.name}/fp32"))
@@ -309,19 +284,3 @@ def compare(
             "only_first": test_result.only_first, "only_second": test_result.only_second, "p": test_result.p
         },
     }  # fmt: skip
-
-
-def _quality_rows(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    return [
-        {
-            "model": model["name"], "variant": model["variant"], "split": split, "metric": metric,
-            "value": estimate["value"], "low": estimate["ci95"][0], "high": estimate["ci95"][1], "n": estimate["n"],
-        }
-        for model in models
-        for split, metrics in model["metrics"].items()
-        for metric, estimate in metrics.items()
-    ]  # fmt: skip
-
-
-def _speed_rows(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    return [{"model": model["name"], "variant": model["variant"], **row} for model in models for row in model["speed"]]

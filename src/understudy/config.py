@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from .errors import RecipeError
-from .explaining import explain
+from .explaining import Kinds, explain
 from .sections import NAME, Positive, Proportion
 from .sections import DistillConfig as DistillConfig
 from .sections import LabelConfig as LabelConfig
@@ -23,6 +23,9 @@ from .sections import OptimizationConfig as OptimizationConfig
 from .sections import Section as Section
 from .soft_terms import TWO_LABELS, inherited
 from .space import TuneConfig, search_space
+from .teachers import TEACHER_KINDS as TEACHER_KINDS
+from .teachers import AnyTeacher, no_network
+from .teachers import TeacherConfig as TeacherConfig
 
 Normalization = Literal["html", "nfc", "users", "links"]
 Metric = Literal["accuracy", "macro_f1", "macro_recall"]
@@ -76,27 +79,6 @@ class DataConfig(Section):
             raise ValueError("val_size + test_size must leave rows to train on")
         if self.hub_config and not self.hub:
             raise ValueError("hub_config needs hub")
-        return self
-
-
-class TeacherConfig(OptimizationConfig):
-    """The large classifier."""
-
-    model: str = Field("bundled:minilm-l6", description="hub name, directory (as seen from here) or bundled:minilm-l6")
-    train: bool = Field(True, description="fine-tune it; false: a ready classifier, taken as it is")
-    label_map: dict[str, str] = Field({}, description="the ready classifier's label names to the task's")
-    max_length: int = Field(128, ge=4, le=8192, description="tokens kept of a text")
-    freeze_encoder: bool = Field(False, description="train the classification head only")
-
-    @model_validator(mode="after")
-    def _ready(self) -> Self:
-        if self.train and self.label_map:
-            raise ValueError("label_map is for a ready classifier: set train = false")
-        if not self.train:
-            unused = sorted(self.model_fields_set & set(OptimizationConfig.model_fields))
-            unused += ["freeze_encoder"] if self.freeze_encoder else []
-            if unused:
-                raise ValueError(f"a ready classifier (train = false) is not trained: remove {', '.join(unused)}")
         return self
 
 
@@ -223,7 +205,7 @@ class Recipe(Section):
     seed: int = Field(13, ge=0, description="drives every random choice")
     task: TaskConfig
     data: DataConfig
-    teacher: TeacherConfig = TeacherConfig()
+    teacher: AnyTeacher = TeacherConfig()
     label: LabelConfig = LabelConfig()
     distill: DistillConfig = DistillConfig()
     students: list[StudentConfig] = Field(min_length=1)
@@ -257,10 +239,13 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.label.folds and not self.teacher.train:
-            raise ValueError(
-                "label.folds trains the teacher again, and train = false leaves it as it is: set folds = 0"
-            )
+        if isinstance(self.teacher, TeacherConfig):
+            if self.label.folds and not self.teacher.train:
+                raise ValueError(
+                    "label.folds trains the teacher again, and train = false leaves it as it is: set folds = 0"
+                )
+        elif vain := no_network(self.teacher.kind, self.label, self.benchmark.model_fields_set, self.students):
+            raise ValueError(vain)
         if len(self.task.labels) == 2 and any(student.loss == "dkd" for student in self.students):
             raise ValueError(TWO_LABELS)
         return self
@@ -290,6 +275,7 @@ STUDENT_KINDS: dict[str, type[_Student]] = {
     "textcnn": TextCNNStudent,
     "bilstm": BiLSTMStudent,
 }
+_CHOICES: dict[str, Kinds] = {"students": STUDENT_KINDS, "teacher": TEACHER_KINDS}
 
 
 def load_recipe(path: Path, tune: Mapping[str, Any] | None = None) -> Recipe:
@@ -314,4 +300,4 @@ def parse(section: type[S], raw: dict[str, Any], source: str) -> S:
     try:
         return section.model_validate(raw)
     except ValidationError as error:
-        raise RecipeError(f"{source}: {explain(section, error, STUDENT_KINDS)}") from None
+        raise RecipeError(f"{source}: {explain(section, error, _CHOICES)}") from None

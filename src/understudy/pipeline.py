@@ -11,31 +11,27 @@ DIR/
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .answering import appoint, outside
+from .answering import label as label_with_answers
 from .artifact import MANIFEST, Artifact
 from .benchmarking import RESULTS, Entry, benchmark
 from .calibration import calibrate
+from .claiming import claimed
 from .classifier import TOKENIZER_FILE
-from .config import CutStudent, Recipe, StudentConfig
-from .errors import InputError, RecipeError
+from .config import CutStudent, Recipe, StudentConfig, TeacherConfig
 from .files import write_atomically
 from .preparation import prepare, summary
 from .progress import Progress
 from .quantization import GateRefusedError, Precision, quantize
 from .reporting import model_card, report
-
-NOTE = "run.json"
-LOCK = ".lock"
+from .teachers import OtherTeacher
 
 
 @dataclass(frozen=True)
@@ -46,6 +42,7 @@ class Step:
     work: Callable[[], Artifact | None]
     needs: tuple[str, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)  # digests in its plan, as far as they are known beforehand
 
 
 def run(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> dict[str, Any]:
@@ -54,15 +51,6 @@ def run(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> dic
         work(list(plan(recipe, out, base, progress)), progress)
     results: dict[str, Any] = json.loads((out / "report" / RESULTS).read_text(encoding="utf-8"))
     return results
-
-
-@contextmanager
-def claimed(out: Path, recipe: Recipe) -> Iterator[None]:
-    """Work in a directory alone, as the recipe's task; raises RecipeError for a directory of another task."""
-    with _locked(out):
-        refuse_another_task(out, recipe)
-        _claim(out, recipe)
-        yield
 
 
 def work(steps: Sequence[Step], progress: Progress) -> None:
@@ -78,9 +66,10 @@ def check_cuts(recipe: Recipe) -> None:
     from .training.surgery import check_cut
 
     cuts = [student for student in recipe.students if isinstance(student, CutStudent)]
-    total = count_layers(recipe.teacher.model) if cuts else 0
-    for student in cuts:
-        check_cut(student.layers, total)
+    if cuts and isinstance(recipe.teacher, TeacherConfig):
+        total = count_layers(recipe.teacher.model)
+        for student in cuts:
+            check_cut(student.layers, total)
 
 
 def _tell(made: Artifact | None, progress: Progress) -> None:
@@ -92,48 +81,28 @@ def _tell(made: Artifact | None, progress: Progress) -> None:
     if made.kind == "labels":
         means = ", ".join(f"{name} {mean:.3f}" for name, mean in made.measurements["confidence"].items())
         progress.note(f"  mean confidence of the teacher: {means}")
+        for sentence in made.measurements.get("answers", {}).get("said", []):
+            progress.note(f"  {sentence}")
     for warning in made.warnings:
         progress.note(f"  warning: {warning}")
 
 
 def plan(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> Iterator[Step]:
     """The stages in order; each is a no-op when its directory is up to date."""
-    from .training import export, label, train
-
-    seed, data, teacher, labels = recipe.seed, out / "data", out / "teacher", out / "labels"
-    onnx = out / "teacher-fp32"
+    data = out / "data"
     yield Step(
         "data",
-        lambda: prepare(recipe.task, recipe.data, data, base, seed=seed, progress=progress),
+        lambda: prepare(recipe.task, recipe.data, data, base, seed=recipe.seed, progress=progress),
         (),
         {"task": recipe.task.model_dump(), "data": recipe.data.model_dump()},
     )
-
-    def learn() -> Artifact:
-        if not (teacher / MANIFEST).exists():
-            check_cuts(recipe)
-        return train(data, teacher, recipe.teacher, seed=seed, progress=progress)
-
-    yield Step(
-        "teacher",
-        learn,
-        ("data",),
-        recipe.teacher.model_dump(),
-    )
-    yield Step(
-        "labels",
-        lambda: label(teacher, data, labels, recipe.label, progress=progress),
-        ("teacher",),
-        recipe.label.model_dump(include={"shard_size", "folds"}),
-    )
-    yield Step(
-        "teacher-fp32",
-        lambda: export(teacher, data, onnx, recipe.export, seed=seed, progress=progress),
-        ("teacher",),
-        recipe.export.model_dump(),
-    )
-    yield Step("teacher-fp32 calibrated", _calibrator(onnx, data, progress), ("teacher-fp32",))
-    finals, refused = ["teacher-fp32 calibrated"], list[str]()
+    if isinstance(recipe.teacher, TeacherConfig):
+        yield from _teacher_steps(recipe.teacher, recipe, out, progress)
+        finals = ["teacher-fp32 calibrated"]
+    else:
+        yield from _answer_steps(recipe.teacher, recipe, out, base, progress)
+        finals = ["labels"]
+    refused = list[str]()
     for student in recipe.students:
         for step in _student_steps(student, recipe, out, refused, progress):
             finals.append(step.out)
@@ -147,6 +116,51 @@ def plan(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> It
     )
     yield Step("model cards", lambda: _write_cards(out), ("benchmark",))
     yield Step("report", lambda: report(out / "benchmark", out / "report", progress=progress), ("benchmark",))
+
+
+def _teacher_steps(teacher: TeacherConfig, recipe: Recipe, out: Path, progress: Progress) -> Iterator[Step]:
+    from .training import export, label, train
+
+    seed, data, home, onnx = recipe.seed, out / "data", out / "teacher", out / "teacher-fp32"
+
+    def learn() -> Artifact:
+        if not (home / MANIFEST).exists():
+            check_cuts(recipe)
+        return train(data, home, teacher, seed=seed, progress=progress)
+
+    yield Step("teacher", learn, ("data",), teacher.model_dump())
+    yield Step(
+        "labels",
+        lambda: label(home, data, out / "labels", recipe.label, progress=progress),
+        ("teacher",),
+        recipe.label.model_dump(include={"shard_size", "folds"}),
+    )
+    yield Step(
+        "teacher-fp32",
+        lambda: export(home, data, onnx, recipe.export, seed=seed, progress=progress),
+        ("teacher",),
+        recipe.export.model_dump(),
+    )
+    yield Step("teacher-fp32 calibrated", _calibrator(onnx, data, progress), ("teacher-fp32",))
+
+
+def _answer_steps(
+    teacher: OtherTeacher, recipe: Recipe, out: Path, base: Path | None, progress: Progress
+) -> Iterator[Step]:
+    home, data = out / "teacher", out / "data"
+    yield Step(
+        "teacher",
+        lambda: appoint(data, home, teacher, base, progress=progress),
+        ("data",),
+        teacher.model_dump(),
+        outside(teacher, base, recipe.task.labels),
+    )
+    yield Step(
+        "labels",
+        lambda: label_with_answers(home, data, out / "labels", recipe.label, progress=progress),
+        ("teacher",),
+        recipe.label.model_dump(include={"shard_size", "folds"}),
+    )
 
 
 def twins(recipe: Recipe) -> list[StudentConfig]:
@@ -228,7 +242,8 @@ def _twin_steps(student: StudentConfig, recipe: Recipe, out: Path, progress: Pro
 
 
 def _measure(recipe: Recipe, out: Path, refused: list[str], progress: Progress) -> Artifact:
-    entries = [Entry("teacher", "teacher", out / "teacher-fp32")]
+    is_model = isinstance(recipe.teacher, TeacherConfig)
+    entries = [Entry("teacher", "teacher", out / "teacher-fp32")] if is_model else []
     for student in recipe.students:
         homes = [out / "students" / student.name / variant for variant in recipe.variants]
         entries += [Entry(student.name, "student", home) for home in homes if home.exists()]
@@ -236,10 +251,12 @@ def _measure(recipe: Recipe, out: Path, refused: list[str], progress: Progress) 
         entries.append(Entry(name, "control", out / "controls" / name / "fp32", timed=False))
     shown = recipe.model_dump(exclude={"tune"})  # a search changes nothing in a run
     notes = {"recipe": shown, "training": _trainings(recipe, out), "refused": refused}
-    notes |= {"teacher_confidence": Artifact.load(out / "labels").measurements["confidence"]}
+    labels = Artifact.load(out / "labels")
+    notes |= {"teacher_confidence": labels.measurements["confidence"]}
+    notes |= {"remarks": [*labels.warnings, *labels.measurements.get("answers", {}).get("said", [])]}
     return benchmark(
-        entries, out / "data", out / "benchmark", recipe.benchmark, teacher=out / "teacher", notes=notes,
-        seed=recipe.seed, progress=progress,
+        entries, out / "data", out / "benchmark", recipe.benchmark, teacher=out / "teacher",
+        labels=None if is_model else out / "labels", notes=notes, seed=recipe.seed, progress=progress,
     )  # fmt: skip
 
 
@@ -265,7 +282,7 @@ def _as_torch(model: dict[str, Any], out: Path) -> dict[str, Any]:
 
 def _trainings(recipe: Recipe, out: Path) -> list[dict[str, Any]]:
     """The history and the warnings of every training in the run."""
-    homes = {"teacher": out / "teacher"}
+    homes = {"teacher": out / "teacher"} if isinstance(recipe.teacher, TeacherConfig) else {}
     homes |= {student.name: out / "students" / student.name / "torch" for student in recipe.students}
     homes |= {f"{s.name}-no-teacher": out / "controls" / f"{s.name}-no-teacher" / "torch" for s in twins(recipe)}
     trained = {name: Artifact.load(home, "model") for name, home in homes.items()}
@@ -275,55 +292,3 @@ def _trainings(recipe: Recipe, out: Path) -> list[dict[str, Any]]:
         for name, made in trained.items()
         if "history" in made.measurements
     ]
-
-
-def refuse_another_task(out: Path, recipe: Recipe) -> None:
-    """Raise RecipeError if the data of another task is prepared in the directory."""
-    note, ours = out / NOTE, _owner(recipe)
-    if not (note.exists() and (out / "data" / MANIFEST).exists()):
-        return
-    try:
-        theirs = json.loads(note.read_text(encoding="utf-8"))
-        task, labels = theirs["task"], ", ".join(theirs["labels"])
-    except (ValueError, KeyError, TypeError):
-        raise RecipeError(f"{note} is damaged; choose another --out, or delete {out}") from None
-    if theirs != ours:
-        raise RecipeError(
-            f"{out} belongs to the task {task!r} with labels {labels}; this recipe's task is {ours['task']!r} with "
-            f"{', '.join(recipe.task.labels)}: choose another --out"
-        )
-
-
-def _claim(out: Path, recipe: Recipe) -> None:
-    """Mark a directory as this task's."""
-    note, content = out / NOTE, json.dumps(_owner(recipe), ensure_ascii=False).encode()
-    if not note.exists() or note.read_bytes() != content:
-        write_atomically(note, content)
-
-
-def _owner(recipe: Recipe) -> dict[str, Any]:
-    return {"task": recipe.task.name, "labels": list(recipe.task.labels)}
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """One run at a time in a directory; the lock goes with the process, however it ends."""
-    try:
-        if out.is_dir() and any(out.iterdir()) and not (out / NOTE).exists() and not (out / LOCK).exists():
-            raise RecipeError(f"{out} holds files that understudy did not write; choose another --out or empty it")
-        out.mkdir(parents=True, exist_ok=True)
-        handle = os.open(out / LOCK, os.O_CREAT | os.O_RDWR)
-    except (FileExistsError, NotADirectoryError):
-        raise InputError(f"{out} is not a directory; choose another --out") from None
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise InputError(f"{out} cannot be written to: {error.strerror}; choose another --out") from None
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"another understudy is at work in {out}; wait for it or choose another --out") from None
-        yield
-    finally:
-        os.close(handle)

@@ -12,8 +12,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from .claiming import claimed
 from .config import Recipe
-from .pipeline import claimed, plan, work
+from .pipeline import plan, work
 from .progress import Progress
 from .reporting import draw_search
 

@@ -21,6 +21,9 @@ from .options import directory, flags, out_directory, settle
 )  # fmt: skip
 @click.option("--out", type=out_directory, help="with a prepared directory: where to write what `report` reads")
 @click.option("--teacher", type=directory, help="with a prepared directory: the trained teacher, timed in a pipeline")
+@click.option(
+    "--labels", type=directory, help="with a --teacher that is not a model: its soft labels' temperature counts"
+)
 @click.option("--text", default="text", show_default=True, help="column of the text in a file")
 @click.option("--label", default="label", show_default=True, help="column of the label in a file")
 @click.option(
@@ -32,8 +35,8 @@ from .options import directory, flags, out_directory, settle
 @click.option("--json", "as_json", is_flag=True, help="print everything as JSON")
 @flags(BenchmarkConfig, skip=("pipeline",))
 def command(
-    models: tuple[str, ...], data: Path, out: Path | None, teacher: Path | None, text: str, label: str,
-    max_length: int, pairs: tuple[str, ...], as_json: bool, **given: Any,
+    models: tuple[str, ...], data: Path, out: Path | None, teacher: Path | None, labels: Path | None, text: str,
+    label: str, max_length: int, pairs: tuple[str, ...], as_json: bool, **given: Any,
 ) -> None:  # fmt: skip
     """Measure MODELS on a labelled file, and compare each two of them on the same texts.
 
@@ -45,10 +48,12 @@ def command(
     """
     config = settle(BenchmarkConfig, {}, given)
     if (data / "artifact.json").exists():
-        _on_test_split(models, data, out, teacher, config)
+        _on_test_split(models, data, out, (teacher, labels), config)
         return
-    if out or teacher:
-        raise InputError(f"--out and --teacher are for a directory that `prepare` wrote, and --data {data} is none")
+    if out or teacher or labels:
+        raise InputError(
+            f"--out, --teacher and --labels are for a directory that `prepare` wrote, and --data {data} is none"
+        )
     from ..comparison import compare_on_file
     from ..display import terminal_progress
 
@@ -63,7 +68,11 @@ def command(
 
 
 def _on_test_split(
-    models: tuple[str, ...], data: Path, out: Path | None, teacher: Path | None, config: BenchmarkConfig
+    models: tuple[str, ...],
+    data: Path,
+    out: Path | None,
+    lead: tuple[Path | None, Path | None],
+    config: BenchmarkConfig,
 ) -> None:
     from ..benchmarking import RESULTS, Entry, benchmark
     from ..display import terminal_progress
@@ -72,7 +81,8 @@ def _on_test_split(
     if out is None:
         raise InputError(f"--data {data} is a prepared directory: say with --out where the results go")
     entries = [Entry.of(Path(model)) for model in models]
-    made = benchmark(entries, data, out, config, teacher=teacher, notes={}, progress=terminal_progress())
+    teacher, labels = lead
+    made = benchmark(entries, data, out, config, teacher=teacher, labels=labels, notes={}, progress=terminal_progress())
     print_summary(json.loads((made.path / RESULTS).read_text(encoding="utf-8")))
 
 

@@ -72,12 +72,15 @@ def data_tables(results: Results) -> list[Table]:
 
 def _confidence_table(results: Results) -> Table:
     """How sure the teacher is of the texts that it labelled."""
-    folds = (results["recipe"].get("label") or {}).get("folds", 0)
-    who = f"train by {folds} teachers, each without its part of it" if folds else "all by the teacher trained on train"
-    note = (
-        f"Mean probability of the label that the teacher chooses, not calibrated; {who}. A teacher is too sure of the "
-        "texts that it was trained on; label.folds labels them out of fold."
-    )
+    note = "Mean probability of the label that the teacher chooses, not calibrated"
+    if (results["recipe"].get("teacher") or {}).get("kind", "model") == "model":
+        folds = (results["recipe"].get("label") or {}).get("folds", 0)
+        many = f"train by {folds} teachers, each without its part of it"
+        who = many if folds else "all by the teacher trained on train"
+        note += (
+            f"; {who}. A teacher is too sure of the texts that it was trained on; label.folds labels them out of fold"
+        )
+    note += "."
     rows = [[Cell(split), percent({"value": mean}, 1)] for split, mean in results["teacher_confidence"].items()]
     return Table("Confidence of the soft labels", note, [Cell("Split"), Cell("Confidence", "%")], rows)
 

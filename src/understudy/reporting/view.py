@@ -15,7 +15,7 @@ Results = Mapping[str, Any]
 Model = dict[str, Any]
 FILES = {
     "torch": "PyTorch", "fp32": "ONNX FP32", "fp16": "ONNX FP16", "int8": "ONNX INT8", "sklearn": "scikit-learn",
-    "none": "no file",
+    "none": "no file", "table": "table of probabilities", "function": "Python function", "endpoint": "endpoint",
 }  # fmt: skip
 METRICS = {"accuracy": "accuracy", "macro_f1": "macro-F1", "macro_recall": "macro recall"}
 
@@ -52,6 +52,7 @@ def prepared(results: Results) -> dict[str, Any]:
         "training": [],
         "teacher_confidence": {},
         "refused": [],
+        "remarks": [],
         "comparisons": [],
         "machine": {},
         "versions": {},

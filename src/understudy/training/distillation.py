@@ -8,6 +8,7 @@ T² · KL(softmax(z_teacher/T) ‖ softmax(z_student/T)); `losses` has the other
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,9 @@ from ..data.storing import TEST_FILE, read_split
 from ..data.task import Split, Task
 from ..errors import ArtifactError, RecipeError
 from ..progress import Progress, Silent
+from ..soft_labels import TEACHERS, answered
 from ..soft_terms import TWO_LABELS
+from ..teachers import NO_NETWORK
 from ..tokenization import TextEncoder
 from . import networks, vocabulary
 from .bilstm import BiLSTM
@@ -83,7 +86,8 @@ def distill(
     teacher started from, so that no knowledge of the teacher reaches it. `after_epoch` is that of the loop.
     """
     progress = progress or Silent()
-    model, soft, source = Artifact.load(teacher, "model"), Artifact.load(labels, "labels"), Artifact.load(data, "data")
+    model = Artifact.load(teacher, *TEACHERS)
+    soft, source = Artifact.load(labels, "labels"), Artifact.load(data, "data")
     plan = Plan(
         "distill" if use_teacher else "train-without-teacher",
         config.model_dump(),
@@ -95,6 +99,8 @@ def distill(
         return done
     if config.loss == "dkd" and source.task is not None and len(source.task.labels) == 2:
         raise RecipeError(TWO_LABELS)
+    if model.kind != "model" and (isinstance(config, CutStudent) or getattr(config, "teacher_embeddings", False)):
+        raise RecipeError(f"student {config.name}: {NO_NETWORK.format(model.config['kind'])}")
     sources = open_sources(model, soft, source, use_teacher=use_teacher)
     with writing(out, plan, "model") as draft:
         network = teach(
@@ -127,7 +133,8 @@ def teach(
 ) -> Network:
     """Train the student in memory and note in the draft what came of it."""
     train, unlabeled = sources.train, sources.unlabeled
-    transfer = _join(train, unlabeled) if use_teacher and unlabeled is not None else train
+    parts = [answered(sources.labels, part) for part in (train, unlabeled) if part]
+    transfer = _join(parts) if use_teacher else train
     text, draft.task = sources.text(config), sources.task
     torch.manual_seed(seed)
     network = _student(
@@ -137,12 +144,11 @@ def teach(
     budget: OptimizationConfig = config
     targets: NDArray[np.float32] | None = None
     if use_teacher:
-        parts = [part for part in (train, unlabeled) if part]
         targets = teacher_targets(sources.labels, parts, correct=config.correct_teacher)
         objective = distillation(config, weights)
     else:
         objective = supervised(weights)
-        rows = len(train) + (len(unlabeled) if unlabeled else 0)
+        rows = sum(map(len, parts))
         budget = config.model_copy(update={"epochs": max(1, round(config.epochs * rows / len(train)))})
     learn(
         draft, network, text, Lesson(transfer, sources.val, objective, targets), budget, seed=seed, progress=progress,
@@ -153,13 +159,15 @@ def teach(
     return network
 
 
-def _join(train: Split, unlabeled: Split) -> Split:
+def _join(parts: Sequence[Split]) -> Split:
     """The transfer set: labelled texts, then unlabelled ones."""
+    if len(parts) == 1:
+        return parts[0]
     return Split(
         "transfer",
-        [*train.ids, *unlabeled.ids],
-        [*train.texts, *unlabeled.texts],
-        np.concatenate([train.labels, unlabeled.labels]),
+        [example for part in parts for example in part.ids],
+        [text for part in parts for text in part.texts],
+        np.concatenate([part.labels for part in parts]),
     )
 
 

@@ -6,27 +6,21 @@ understudy label runs/x/teacher --data runs/x/data --out runs/x/labels
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from ..artifact import Artifact, Draft, Plan, finished, writing
 from ..config import LabelConfig
-from ..data.storing import TEST_FILE, read_split
+from ..data.storing import TEST_FILE
 from ..data.task import Split
-from ..decision import fit_temperature, log_softmax
+from ..decision import fit_temperature
 from ..errors import ArtifactError
 from ..progress import Progress, Silent
+from ..soft_labels import Sheet, confidence, splits_to_label, write_shard
+from ..soft_labels import read_labels as read_labels
 from ..tokenization import TextEncoder
 from . import folds, networks
 from .loop import choose_device, infer
-
-SPLITS = ("train", "val", "unlabeled")  # never test: only benchmark opens it
 
 
 def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress: Progress | None = None) -> Artifact:
@@ -53,7 +47,7 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
             f"{teacher} decides between {', '.join(model.task.labels)}, the labels of {data} are "
             f"{', '.join(source.task.labels)}: train a teacher on this data first"
         )
-    splits = [read_split(data / f"{name}.parquet", name) for name in SPLITS if (data / f"{name}.parquet").exists()]
+    splits = splits_to_label(data)
     with writing(out, plan, "labels") as draft:
         draft.task, draft.text = source.task, model.text
         sheets = [Sheet(split.name, split) for split in splits]
@@ -68,23 +62,9 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
         draft.measurements = {
             "teacher_calls": sum(map(len, splits)),
             "of_an_interrupted_run": taken_up,
-            "confidence": _confidence(draft.path, splits),
+            "confidence": confidence(draft.path, splits),
         }
     return Artifact.load(out)
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """Texts that one model labels; `name` begins the names of the shards, with the name of their split."""
-
-    name: str
-    texts: Split
-
-    def shards(self, directory: Path, size: int) -> Iterator[tuple[Path, Split]]:
-        """The files, and the texts of each."""
-        for number, start in enumerate(range(0, len(self.texts), size)):
-            part = self.texts.take(range(start, min(start + size, len(self.texts))))
-            yield directory / f"{self.name}-{number:05d}.parquet", part
 
 
 def _label_folds(
@@ -127,32 +107,5 @@ def _label(
                     continue
                 tokens = encoder.encode(part.texts)
                 logits = infer(network.module, tokens, network.pad_id, device, config.batch_size, advance)
-                _write_shard(shard, draft.work / shard.name, part.ids, logits)
+                write_shard(shard, draft.work / shard.name, part.ids, logits)
     return taken_up
-
-
-def read_labels(labels: Path, split: str, ids: Sequence[str]) -> NDArray[np.float32]:
-    """Logits (n, labels) of a split's examples in the order of `ids`; raises KeyError for an unknown id."""
-    tables = [pq.read_table(shard) for shard in sorted(labels.glob(f"{split}-*.parquet"))]
-    table = pa.concat_tables(tables)
-    columns = table["logits"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
-    row = {example: index for index, example in enumerate(table["id"].to_pylist())}
-    return np.ascontiguousarray(columns[[row[example] for example in ids]], dtype=np.float32)
-
-
-def _write_shard(path: Path, aside: Path, ids: object, logits: NDArray[np.float32]) -> None:
-    """Write a shard aside, in the directory that keeps an interrupted run's work, and move it to its place."""
-    values = pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel(), pa.float32()), logits.shape[1])
-    pq.write_table(pa.table({"id": pa.array(ids, pa.string()), "logits": values}), aside, compression="zstd")
-    aside.replace(path)
-
-
-def _confidence(directory: Path, splits: Sequence[Split]) -> dict[str, float]:
-    """Mean probability of the chosen label per split: on texts that it was trained on, a teacher is too sure."""
-    means = {}
-    for split in splits:
-        if len(split):
-            means[split.name] = float(
-                np.exp(log_softmax(read_labels(directory, split.name, split.ids)).max(axis=1)).mean()
-            )
-    return means

@@ -28,7 +28,7 @@ ANSWERS = "answers"  # the kind of such a directory
 MAX_LENGTH = 128  # tokens that a student keeps if its max_length is 0, "as the teacher": this one has no tokens
 _OF_NO_CONCERN = {  # to the answers
     "path", "key_variable", "concurrency", "timeout", "retries", "price_per_million_input", "price_per_million_output",
-    "max_cost", "max_missing", "test",
+    "max_cost", "test",
 }  # fmt: skip
 
 

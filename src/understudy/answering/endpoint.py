@@ -158,6 +158,7 @@ class Endpoint:
         key = self.questions.key(body, sample)
         if key in self.journal.records:
             return self.journal.records[key]
+        self._check_limit()
         answer = self._connected().post(body)
         choice = answer["choices"][0]
         said = (choice.get("message") or {}).get("content")
@@ -186,12 +187,15 @@ class Endpoint:
     def _charge(self, record: Record) -> None:
         with self._lock:
             self.bill += bill_of(self.config, record)
-            cost = self._before + self.bill.cost
-            if self.config.max_cost and cost > self.config.max_cost:
-                raise WorkError(
-                    f"the answers have cost {cost:.4g}, and max_cost is {self.config.max_cost:g}; they are "
-                    f"kept in {self.journal.path}: raise max_cost to go on"
-                )
+        self._check_limit()
+
+    def _check_limit(self) -> None:
+        cost = self._before + self.bill.cost
+        if self.config.max_cost and cost > self.config.max_cost:
+            raise WorkError(
+                f"the answers have cost {cost:.4g}, and max_cost is {self.config.max_cost:g}; they are "
+                f"kept in {self.journal.path}: raise max_cost to go on"
+            )
 
     def _count(self, what: str) -> None:
         with self._lock:

@@ -74,7 +74,10 @@ def _write(
     for split, logits in zip(splits, answers, strict=True):
         silent = np.isnan(logits[:, 0])
         if split.name == "val" and isinstance(settings, EndpointTeacher):
-            logits[silent], silent = 0.0, np.zeros_like(silent)  # all labels alike: it was asked, and names none
+            logits[silent], silent = (
+                -np.log(logits.shape[1]),
+                np.zeros_like(silent),
+            )  # all labels alike: it was asked, and names none
         _check_missing(split, silent, settings)
         known.append((split.take(np.flatnonzero(~silent)), logits[~silent]))
     for split, logits in known:

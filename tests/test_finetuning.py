@@ -136,6 +136,13 @@ def test_a_frozen_encoder_is_the_pretrained_one(data: Path, encoder: Path, tmp_p
     assert not torch.equal(after["classifier.weight"], fresh["model.classifier.weight"])
 
 
+def test_label_smoothing_gives_another_teacher(data: Path, encoder: Path, tmp_path: Path) -> None:
+    plain, smooth = (tune(data, tmp_path / str(share), encoder, label_smoothing=share) for share in (0.0, 0.3))
+    assert plain.digest != smooth.digest
+    losses = [artifact.measurements["history"][0]["loss"] for artifact in (plain, smooth)]
+    assert losses[0] != losses[1]
+
+
 def test_a_finished_teacher_is_not_trained_again(data: Path, encoder: Path, tmp_path: Path) -> None:
     first = tune(data, tmp_path / "teacher", encoder)
     stamp = (tmp_path / "teacher" / "artifact.json").stat().st_mtime_ns

@@ -70,7 +70,8 @@ def fine_tune(
     network = networks.load_pretrained(config.model, draft.task.labels, config.dropout, seed)
     if config.freeze_encoder:
         networks.freeze_encoder(network.module)
-    lesson = Lesson(texts, val, supervised(class_weights(config, texts, len(draft.task.labels))))
+    weights = class_weights(config, texts, len(draft.task.labels))
+    lesson = Lesson(texts, val, supervised(weights, config.label_smoothing))
     learn(draft, network, text, lesson, config, seed=seed, progress=progress, description=description)
     return network
 

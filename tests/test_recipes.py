@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ def write_data(raw: dict[str, Any], directory: Path) -> None:
     """Files under the names that the recipe's splits have, with texts that say their label."""
     data, labels, rng = raw["data"], raw["task"]["labels"], random.Random(0)
     directory.mkdir()
+    if "path" in raw["teacher"]:
+        shutil.copyfile(HOME / raw["teacher"]["path"], directory / raw["teacher"]["path"])
     for split, rows in (("train", 240), ("val", 60), ("test", 60)):
         name = data.get(split, "")
         if not name or name.startswith("starter:"):
@@ -71,10 +74,11 @@ def smaller(raw: dict[str, Any], models: dict[str, str]) -> Recipe:
         section.update({key: value for key, value in SMALLER.items() if key in section})
         if "model" in section:
             section["model"] = models[section["model"]]
-    raw["teacher"] |= {"max_length": 16, "device": "cpu"}
+    model = raw["teacher"].get("kind", "model") == "model"
+    raw["teacher"] |= {"max_length": 16, "device": "cpu"} if model else {}
     raw["data"]["limit"] = 120
     raw["quantize"] = {"samples": 16}
-    raw["benchmark"] = {"speed_texts": 4, "repeats": 1, "bootstrap": 100, "pipeline": False}
+    raw["benchmark"] = {"speed_texts": 4, "repeats": 1, "bootstrap": 100} | ({"pipeline": False} if model else {})
     return Recipe.model_validate(raw | {"task": {"name": "tiny"} | raw["task"]})
 
 
@@ -88,7 +92,7 @@ def test_a_recipe_runs_from_data_to_report(path: Path, models: dict[str, str], t
     measured = {f"{model['name']}/{model['variant']}" for model in results["models"]}
     assert {f"{student.name}/{v}" for student in recipe.students for v in recipe.variants} <= measured
     assert {
-        "teacher/fp32",
+        f"teacher/{raw['teacher'].get('kind', 'fp32')}",
         "majority/none",
         "tfidf-lr/sklearn",
         f"{recipe.students[0].name}-no-teacher/fp32",

@@ -30,7 +30,7 @@ def entropy(probabilities: Scores) -> Scores:
     """−Σ p · ln p of each row, in nats: 0 where one label has all, ln k where k labels have equal shares."""
     shares = np.asarray(probabilities, dtype=np.float64)
     logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
-    return np.asarray(np.maximum(0.0, -(shares * logs).sum(axis=-1)))
+    return np.asarray(np.maximum(0.0, 0.0 - (shares * logs).sum(axis=-1)))  # not -0.0
 
 
 def risk_coverage(probabilities: Scores, labels: Labels) -> tuple[Scores, Scores, Scores]:

@@ -81,7 +81,7 @@ def _coverage_table(results: Results) -> Table:
         Cell("Error", "all answered, %"),
         *(Cell(f"≤ {100 * risk:g} %", "answered, %") for risk in risks),
     ]
-    return Table("Coverage at a fixed risk", note, columns, rows, text_columns=3)
+    return Table("Coverage at a fixed risk, before and after the temperature", note, columns, rows, text_columns=3)
 
 
 def _held_table(results: Results) -> Table:
@@ -130,9 +130,9 @@ def _lines(results: Results) -> Iterator[tuple[list[Cell], dict[str, Any]]]:
     """What begins a row, and the figures that follow it."""
     for model in studied(results):
         for split, when, figures in _parts(model["calibration_study"]):
-            temperature = digits(model["temperature"]) if when == "after" else "none"
+            temperature = f"T {digits(model['temperature'])}" if when == "after" else "no T"
             n = figures["measures"]["accuracy"]["n"]
-            yield [Cell(model["key"]), Cell(_SPLITS[split], f"n = {n:,}"), Cell(when, f"T {temperature}")], figures
+            yield [Cell(model["key"]), Cell(_SPLITS[split], f"n = {n:,}"), Cell(when, temperature)], figures
 
 
 def _parts(study: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -142,7 +142,7 @@ def _parts(study: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]
 
 
 def _head() -> list[Cell]:
-    return [Cell("Model"), Cell("Split"), Cell("Temperature")]
+    return [Cell("Model"), Cell("Split"), Cell("When")]
 
 
 def _measure(name: str, estimate: Mapping[str, Any] | None) -> Cell:

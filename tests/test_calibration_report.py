@@ -68,7 +68,7 @@ def test_pictures_and_a_csv_file_are_written_where_that_is_asked(run: Path, tmp_
         rows = list(csv.DictReader(file))
     studies = {model["key"]: model["calibration_study"] for model in calibration_report(run)["models"]
                if "calibration_study" in model}  # fmt: skip
-    assert len(rows) == len(studies) * (4 * (6 + 3) + 3 * 2) and {len(row) for row in rows} == {11}
+    assert len(rows) == len(studies) * (4 * (6 + 3) + 3 * 2) and {len(row) for row in rows} == {12}
 
     def figure(measure: str, **wanted: str) -> dict[str, str]:
         (found,) = [row for row in rows if row["measure"] == measure and wanted.items() <= row.items()]

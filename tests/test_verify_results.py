@@ -185,9 +185,9 @@ def test_a_calibration_study_is_recomputed_where_there_is_one(file: Path, path: 
         splits = {"val": (logits, labels), "test": (logits, labels)}
         row["calibration_study"] = calibration_study(splits, row["temperature"], 50, results["seed"])
     _write(file, results)
-    assert not [line for line in verify_results.check(file)[1] if "calibration_study" in line]
+    assert not [line for line in verify_results.check(file)[1] if " calibration_study." in line]
     _edit(file, "cut3/fp32", path, 1e-8)
-    (complaint,) = [line for line in verify_results.check(file)[1] if "calibration_study" in line]
+    (complaint,) = [line for line in verify_results.check(file)[1] if " calibration_study." in line]
     assert complaint.startswith(f"{file}: cut3/fp32 {path}: ")
     (val / "logits" / "cut3-fp32.npz").unlink()
     assert verify_results.check(file) == (0, [f"{file}: val/logits/cut3-fp32.npz: missing"])

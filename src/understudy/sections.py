@@ -38,6 +38,9 @@ class OptimizationConfig(Section):
         "nll", description="validation metric that picks the best epoch"
     )
     patience: int = Field(0, ge=0, description="epochs without improvement before stopping; 0: never stop early")
+    keep_epochs: bool = Field(
+        False, description="keep the weights of every epoch, too, as artifacts epochs/1, epochs/2…"
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: bf16 where the device multiplies it faster"
     )

@@ -23,9 +23,9 @@ LAYERS = (
     {"data"},
     {"artifact"},
     {"decision", "metrics", "tokenization"},
-    {"classifier", "soft_labels", "results"},
-    {"controls", "qdq", "speed", "answering"},  # what stages lean on
-    {"worker", "leads"},
+    {"classifier", "calibration_metrics", "soft_labels"},
+    {"controls", "qdq", "recording", "speed", "answering"},  # what stages lean on
+    {"worker", "entries"},
     {"claiming", "preparation", "quantization", "calibration", "benchmarking", "reporting", "predicting", "training"},
     {"comparison"},  # a benchmark of any model on any file
     {"pipeline"},

@@ -1,6 +1,6 @@
 """benchmark: shipped files + the test split → quality, speed, size, memory, with intervals and paired tests.
 
-The only stage that opens the test split. Test logits are stored by example id; whatever shows test results reads those.
+The only stage that opens the test split. Logits are stored by example id; whatever shows test results reads those.
 """
 
 from __future__ import annotations
@@ -10,63 +10,48 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import speed
 from .artifact import Artifact, Plan, finished, writing
+from .calibration_metrics import calibration_study
 from .classifier import MODEL_FILE, TOKENIZER_FILE, Classifier, note_on_arithmetic
 from .config import BenchmarkConfig
 from .controls import Control, bag_of_words, majority
 from .data.storing import read_split
 from .data.task import Split, Task
+from .decision import softmax
+from .entries import Entry as Entry
+from .entries import Lead
 from .errors import InputError
-from .leads import Lead, ask
 from .machine import available_cores, describe, versions
 from .metrics import agreement, confusion, evaluate, mcnemar, paired_difference, per_class, retention
 from .progress import Progress, Silent
-from .results import RESULTS as RESULTS
-from .results import Answers as Answers
-from .results import write_results
+from .recording import RESULTS as RESULTS
+from .recording import write_results
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A model to measure: its artifact and what it is; the control NAME-no-teacher is the twin of the student NAME."""
+class Answers:
+    """A model's calibrated answers on the test split."""
 
-    name: str
-    role: str  # teacher | student | control
-    path: Path
-    timed: bool = True
-
-    @classmethod
-    def of(cls, path: Path) -> Entry:
-        """What an ONNX artifact is, by what its manifest and the layout of a run say; raises ArtifactError."""
-        details = Artifact.load(path, "model").details
-        name = path.parent.name if path.name == details.get("variant") else path.name
-        if "kind" not in details:
-            return cls("teacher", "teacher", path)
-        return (
-            cls(name, "student", path) if details.get("soft_labels", True) else cls(name, "control", path, timed=False)
-        )
-
-    @cached_property
-    def artifact(self) -> Artifact:
-        """What the manifest says, read once."""
-        return Artifact.load(self.path, "model")
+    logits: NDArray[np.float32]
+    temperature: float
 
     @property
-    def variant(self) -> str:
-        """fp32, fp16 or int8."""
-        return str(self.artifact.details["variant"])
+    def labels(self) -> NDArray[np.int64]:
+        """The chosen label of each text."""
+        chosen: NDArray[np.int64] = self.logits.argmax(axis=1)
+        return chosen
 
     @property
-    def key(self) -> str:
-        """name/variant"""
-        return f"{self.name}/{self.variant}"
+    def probabilities(self) -> NDArray[np.float64]:
+        """(n, labels)"""
+        return softmax(self.logits, self.temperature)
 
 
 def benchmark(
@@ -104,12 +89,17 @@ def benchmark(
         draft.task = source.task
         train, val, test = (read_split(data / f"{name}.parquet", name) for name in ("train", "val", "test"))
         controls = [majority(train, len(source.task.labels)), bag_of_words(train, val, len(source.task.labels))]
-        said, answers = ask(lead, test, progress) if lead else ([], {})
-        rows = [lead.row] if lead and answers else []
+        said, answers, rows = list[str](), dict[str, Answers](), list[dict[str, Any]]()
+        if lead:
+            said, found = lead.ask(test, progress)
+            if found is not None:
+                answers[lead.key], rows = Answers(found, lead.temperature), [lead.row]
         answers |= _answers(entries, controls, test, progress)
+        known = _validation_logits(entries, val, progress) | (lead.validation(val) if lead else {})
         rows += [_describe(entry, out.parent) for entry in entries]
         rows += [_describe_control(control) for control in controls]
         _add_quality(rows, answers, test, source.task, config, seed)
+        _add_calibration(rows, answers, known, test, val, config, seed)
         pipeline = _add_speed(rows, entries, None if lead else teacher, data, test, config, progress)
         results = {
             "task": source.task.name, "task_metric": source.task.metric, "labels": list(source.task.labels),
@@ -118,7 +108,8 @@ def benchmark(
             "comparisons": _comparisons(entries, answers, test, source.task, config, seed), **notes,
             "remarks": [*notes.get("remarks", []), *said],
         }  # fmt: skip
-        write_results(draft.path, results, answers, test)
+        logits = {name: answer.logits for name, answer in answers.items()}
+        write_results(draft.path, results, {"test": (test, logits), "val": (val, known)})
     return Artifact.load(out)
 
 
@@ -141,6 +132,16 @@ def _answers(
             answers[f"{control.name}/{_control_variant(control)}"] = Answers(control.answer(test.texts), 1.0)
             advance(1)
     return answers
+
+
+def _validation_logits(entries: Sequence[Entry], val: Split, progress: Progress) -> dict[str, NDArray[np.float32]]:
+    """What each artifact answers where its temperature was fitted."""
+    logits = {}
+    with progress.track("measure confidence on validation", len(entries)) as advance:
+        for entry in entries:
+            logits[entry.key] = Classifier(entry.artifact).logits(val.texts)
+            advance(1)
+    return logits
 
 
 def _describe(entry: Entry, root: Path) -> dict[str, Any]:
@@ -195,6 +196,23 @@ def _add_quality(
             kept = retention(test.labels, answer.labels, teacher.labels, task.metric, config.bootstrap, seed)
             row["retention"] = kept.to_dict()
             row["agreement"] = agreement(answer.labels, teacher.labels).to_dict()
+
+
+def _add_calibration(
+    rows: Sequence[dict[str, Any]],
+    answers: Mapping[str, Answers],
+    known: Mapping[str, NDArray[np.float32]],
+    test: Split,
+    val: Split,
+    config: BenchmarkConfig,
+    seed: int,
+) -> None:
+    """The calibration study of every artifact; a control has no temperature, and none."""
+    for row in rows:
+        key = f"{row['name']}/{row['variant']}"
+        if key in known:
+            splits = {"val": (known[key], val.labels), "test": (answers[key].logits, test.labels)}
+            row["calibration_study"] = calibration_study(splits, row["temperature"], config.bootstrap, seed)
 
 
 def _add_speed(

@@ -13,7 +13,7 @@ from typing import Any
 
 import tiny
 
-Trouble = tuple[int, dict[str, str], bytes] | str  # a whole reply, or "cut": the connection ends in the middle
+Trouble = tuple[int, dict[str, str], bytes] | str  # a whole reply, or "cut": half an answer, or "nonsense": no HTTP
 
 
 @dataclass
@@ -69,6 +69,9 @@ def serving(**settings: Any) -> Iterator[Server]:
                 self.send_header("Content-Length", "1000")
                 self.end_headers()
                 self.wfile.write(b'{"choices"')
+                return
+            if trouble == "nonsense":
+                self.wfile.write(b"what?\r\n\r\n")
                 return
             status, headers, content = trouble or (200, {}, content)  # type: ignore[misc]
             self.send_response(status)

@@ -79,7 +79,7 @@ class Client:
                 if wanted:
                     with self._lock:
                         self._pause_until = max(self._pause_until, time.monotonic() + wanted)
-                self._wait(max(delay, wanted))
+                self._wait(delay)
         raise WorkError(f"{self._url} gave no answer in {self._retries + 1} tries, the last time: {problem}")
 
     def _send(self, content: bytes) -> bytes:

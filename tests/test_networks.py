@@ -259,10 +259,11 @@ def test_outputs_are_reordered_exactly(encoders: dict[str, Path], name: str) -> 
 
 
 def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    for name in ("no/such-model", "nosuch", "two words/and more", str(tmp_path)):
+    absent = "is not on this machine, and the hub is switched off"
+    said = {"no/such-model": absent, "nosuch": absent, "two words": "is no directory here", str(tmp_path): "cannot be"}
+    for name, reason in said.items():
         for call in (networks.load_classifier, networks.describe_pretrained, load):
-            found = message(InputError, call, name)
-            assert re.fullmatch(rf"model {re.escape(repr(name))} cannot be loaded: .+", found)
+            assert message(InputError, call, name).startswith(f"model {name!r} {reason}")
     assert message(RecipeError, load, "bundled:x") == (
         "model 'bundled:x' is not bundled; the bundled one is 'bundled:minilm-l6'"
     )

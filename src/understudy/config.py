@@ -47,11 +47,13 @@ class TaskConfig(Section):
 class DataConfig(Section):
     """Where the texts are and how they are cut into splits."""
 
-    train: str = Field(description="file of labelled texts (.csv .tsv .jsonl .parquet), or a split name with `hub`")
+    train: str = Field(description="file of labelled texts, its URL#sha256=HEX, or a split name with `hub`")
     val: str = Field("", description="validation file or split; empty: cut from train")
     test: str = Field("", description="test file or split; empty: cut from train")
     unlabeled: list[str] = Field([], description="files of texts without labels, added to the transfer set")
-    hub: str = Field("", description="name of a data set on the Hugging Face hub; train, val and test are its splits")
+    hub: str = Field(
+        "", description="data set on the Hugging Face hub (NAME[@REVISION]), of which train, val, test are splits"
+    )
     hub_config: str = Field("", description="configuration of the hub data set")
     text: str = Field("text", description="column of the text")
     label: str = Field("label", description="column of the label: a declared name, or its index")
@@ -82,7 +84,9 @@ class DataConfig(Section):
 class TeacherConfig(OptimizationConfig):
     """The large classifier."""
 
-    model: str = Field("bundled:minilm-l6", description="hub name, directory (as seen from here) or bundled:minilm-l6")
+    model: str = Field(
+        "bundled:minilm-l6", description="hub name, directory (as seen from here) or bundled:minilm-l6"
+    )
     train: bool = Field(True, description="fine-tune it; false: a ready classifier, taken as it is")
     label_map: dict[str, str] = Field({}, description="the ready classifier's label names to the task's")
     max_length: int = Field(128, ge=4, le=8192, description="tokens kept of a text")

@@ -10,6 +10,10 @@ from ..errors import InputError, UnderstudyError, WorkError, first_line
 from .names import Repo
 
 
+class NoRevisionError(InputError):
+    """A repository has no branch, tag or commit of that name."""
+
+
 @contextmanager
 def explained(repo: Repo, doing: str = "downloaded") -> Iterator[None]:
     """Turn the errors of the hub's client into ours; a full disk stays the OSError that it is."""
@@ -49,7 +53,7 @@ def _explanation(repo: Repo, error: Exception, doing: str) -> UnderstudyError:
     if isinstance(error, GatedRepoError):
         return InputError(f"{repo.title} is gated: accept its terms at {page}, then {login}")
     if isinstance(error, RevisionNotFoundError):
-        return InputError(f"{repo.title}: no such revision; see {page}/tree/main")
+        return NoRevisionError(f"{repo.title}: no such revision; see {page}/tree/main")
     if isinstance(error, RepositoryNotFoundError):
         return InputError(f"{repo.title} does not exist on the hub, or is private: check the name, or {login}")
     status = getattr(getattr(error, "response", None), "status_code", None)

@@ -16,7 +16,7 @@ from typing import Any
 from ..errors import InputError, WorkError
 from ..progress import Progress, Silent
 from .choosing import CONFIG, PICKLED, data_files, is_whole_model, is_whole_split, model_files, split_files
-from .explaining import explained
+from .explaining import NoRevisionError, explained
 from .names import MAIN, Repo, parse_repo
 
 _CONVERSIONS = "refs/pr/"  # branches of proposed changes, among them those to safetensors
@@ -112,23 +112,25 @@ def list_data(repo: Repo, config: str = "", splits: Sequence[str] = ()) -> Downl
     """What the download of a data set's splits is, of all its Parquet files without `splits`."""
 
     def choose(paths: Iterable[str]) -> list[str]:
-        if not splits:
-            return [path for its in data_files(paths).values() for path in reversed(its)]
-        chosen = [split_files(repo.title, paths, config, split) for split in splits]
-        return [path for its in chosen for path in reversed(its)]  # the first file last: see `is_whole_split`
+        there = data_files(paths)
+        chosen = [split_files(repo.title, paths, config, split) for split in splits] if there else []
+        # the first file last: see `is_whole_split`
+        return [path for its in (chosen if splits else there.values()) for path in reversed(its)]
 
-    *first, last = _branches(repo)
-    for branch in first:
+    refusals: list[InputError] = []
+    for branch in _branches(repo):
         try:
             found = _list(branch, choose)
-        except InputError:
-            continue
-        if found.sizes:
-            return found
-    found = _list(last, choose)
-    if not found.sizes:
-        raise InputError(f"{repo.title} has no Parquet files; download its files and name them in the recipe")
-    return found
+        except NoRevisionError as error:
+            refusals += [error] if branch is repo else []
+        except InputError as error:
+            refusals.append(error)
+        else:
+            if found.sizes:
+                return found
+    if refusals:
+        raise refusals[0]
+    raise InputError(f"{repo.title} has no Parquet files; download its files and name them in the recipe")
 
 
 def download(wanted: Download, progress: Progress) -> Path:

@@ -85,9 +85,7 @@ class DataConfig(Section):
 class TeacherConfig(OptimizationConfig):
     """The large classifier."""
 
-    model: str = Field(
-        "bundled:minilm-l6", description="hub name, directory (as seen from here) or bundled:minilm-l6"
-    )
+    model: str = Field("bundled:minilm-l6", description="hub name, directory (as seen from here) or bundled:minilm-l6")
     train: bool = Field(True, description="fine-tune it; false: a ready classifier, taken as it is")
     label_map: dict[str, str] = Field({}, description="the ready classifier's label names to the task's")
     max_length: int = Field(128, ge=4, le=8192, description="tokens kept of a text")

@@ -14,18 +14,20 @@ from .errors import UnderstudyError
 if TYPE_CHECKING:
     from .benchmarking import benchmark
     from .calibration import calibrate
+    from .fetching import fetch
     from .preparation import prepare
+    from .pushing import push
     from .quantization import quantize
     from .reporting import report
 
 __all__ = [
-    "Artifact", "Classifier", "Prediction", "UnderstudyError", "benchmark", "calibrate", "prepare", "quantize",
-    "report",
+    "Artifact", "Classifier", "Prediction", "UnderstudyError", "benchmark", "calibrate", "fetch", "prepare",
+    "push", "quantize", "report",
 ]  # fmt: skip
 
 _STAGES = {
-    "benchmark": "benchmarking", "calibrate": "calibration", "prepare": "preparation", "quantize": "quantization",
-    "report": "reporting",
+    "benchmark": "benchmarking", "calibrate": "calibration", "fetch": "fetching", "prepare": "preparation",
+    "push": "pushing", "quantize": "quantization", "report": "reporting",
 }  # fmt: skip
 
 

@@ -15,6 +15,8 @@ COMMANDS = {  # name: (what it does, the module in `commands` that holds it)
     "run": ("Do everything a recipe asks for, from data to report", "run"),
     "predict": ("Label texts or a file with an artifact", "predict"),
     "inspect": ("Say what an artifact is and check its files", "inspect"),
+    "fetch": ("Download models, data sets and files for work offline", "fetch"),
+    "push": ("Publish an artifact on the hub", "push"),
     "prepare": ("Check, cut and de-duplicate a recipe's data", "stages"),
     "train": ("Fine-tune the teacher", "stages"),
     "label": ("Write the teacher's soft labels", "stages"),

@@ -47,11 +47,13 @@ class TaskConfig(Section):
 class DataConfig(Section):
     """Where the texts are and how they are cut into splits."""
 
-    train: str = Field(description="file of labelled texts (.csv .tsv .jsonl .parquet), or a split name with `hub`")
+    train: str = Field(description="file of labelled texts, its URL#sha256=HEX, or a split name with `hub`")
     val: str = Field("", description="validation file or split; empty: cut from train")
     test: str = Field("", description="test file or split; empty: cut from train")
     unlabeled: list[str] = Field([], description="files of texts without labels, added to the transfer set")
-    hub: str = Field("", description="name of a data set on the Hugging Face hub; train, val and test are its splits")
+    hub: str = Field(
+        "", description="data set on the Hugging Face hub (NAME[@REVISION]), of which train, val, test are splits"
+    )
     hub_config: str = Field("", description="configuration of the hub data set")
     text: str = Field("text", description="column of the text")
     label: str = Field("label", description="column of the label: a declared name, or its index")

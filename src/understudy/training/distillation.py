@@ -32,7 +32,7 @@ from ..errors import ArtifactError, RecipeError
 from ..progress import Progress, Silent
 from ..soft_terms import TWO_LABELS
 from ..tokenization import TextEncoder
-from . import networks, vocabulary
+from . import networks, origins, vocabulary
 from .bilstm import BiLSTM
 from .finetuning import Lesson, class_weights, learn
 from .loop import AfterEpoch
@@ -100,6 +100,8 @@ def distill(
         network = teach(
             draft, sources, config, seed=seed, use_teacher=use_teacher, progress=progress, after_epoch=after_epoch
         )
+        if isinstance(config, PretrainedStudent):
+            draft.details |= origins.commit(config.model)
         networks.save(network, draft.path)
     return Artifact.load(out)
 
@@ -197,7 +199,7 @@ def _student(
 
 def _outside(config: StudentConfig) -> dict[str, str]:
     """What a student is made of beside the teacher and the data."""
-    return networks.digests(config.model) if isinstance(config, PretrainedStudent) else {}
+    return origins.digests(config.model) if isinstance(config, PretrainedStudent) else {}
 
 
 def _origin(

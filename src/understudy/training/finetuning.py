@@ -20,7 +20,7 @@ from ..data.task import Split
 from ..decision import label_permutation
 from ..progress import Progress, Silent
 from ..tokenization import TextEncoder
-from . import networks
+from . import networks, origins
 from .loop import AfterEpoch, Examples, fit
 from .losses import Objective, balanced_class_weights, supervised
 from .networks import Network
@@ -32,7 +32,7 @@ def train(
     """Fine-tune a pretrained encoder on the training split, or take a ready classifier as it is."""
     progress = progress or Silent()
     source = Artifact.load(data, "data")
-    plan = Plan("train", config.model_dump(), {"data": source.digest, **networks.digests(config.model)}, seed)
+    plan = Plan("train", config.model_dump(), {"data": source.digest, **origins.digests(config.model)}, seed)
     done = finished(out, plan, progress)
     if done is not None:
         return done
@@ -50,6 +50,7 @@ def train(
             networks.check_length(network, text.max_length)
             networks.reorder_outputs(network, order, source.task.labels)
             describe(draft, network, text)
+        draft.details |= origins.commit(config.model)
         networks.save(network, draft.path)
     return Artifact.load(out)
 

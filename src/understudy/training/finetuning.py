@@ -119,6 +119,7 @@ def learn(
 def describe(draft: Draft, network: Network, text: TextConfig) -> None:
     """Note what the network is."""
     draft.text = text
+    draft.warnings += network.warnings
     draft.details = {
         "variant": "torch",
         "architecture": network.architecture,

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 import tiny
 
-_PIECES = (
+PIECES = (
     "good morning", "cannot", "I can't", "don't", "won't!!", "he'll", "we've", "it's", "I'm", "they're", "she'd",
     "ain't", "could n't", "@ann_b", "@Bob", "@", "@42!", "https://t.co/AbC?x=1", "http://a.bc/d(e)f.",
     "www.Site.org/x", "see example.com/page", "mail me@here.org", "#MondayMood", "#a", "##", ":-)", ":D", "<3",
@@ -28,7 +28,7 @@ def tweets(count: int, seed: int) -> list[str]:
     """Texts with users, links, emoji, accents, other scripts, marks and white space of all kinds."""
     rng = random.Random(seed)
     return [
-        "".join(rng.choice(_PIECES) + rng.choice((" ", " ", " ", "")) for _ in range(rng.randint(0, 14)))
+        "".join(rng.choice(PIECES) + rng.choice((" ", " ", " ", "")) for _ in range(rng.randint(0, 14)))
         for _ in range(count)
     ]
 
@@ -65,5 +65,6 @@ def write_files(directory: Path, texts: Sequence[str], size: int, *, rare: int =
 
 
 def corpus() -> list[str]:
-    """The tiny world's sentences between tweets."""
-    return [text for text, _ in tiny.rows(200, seed=9)] + tweets(300, seed=1)
+    """The tiny world's sentences, tweets, and what users and links become."""
+    normalised = ["@USER says HTTPURL"] * 20
+    return [text for text, _ in tiny.rows(200, seed=9)] + tweets(300, seed=1) + normalised

@@ -17,8 +17,9 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 _END, _GOES_ON = "</w>", "@@"
 _WHITE = r"\s\x1c-\x1f"  # what Python takes for white space
 
-# Python's \w in the terms of the tokenizers library, whose own takes ½ and ² for letters
-_WORD, _LETTER = r"\p{Alphabetic}\p{M}\p{Nd}\p{Pc}", r"\p{Alphabetic}\p{M}"
+# Python's \w in the terms of the tokenizers library, whose own takes ½ and ² for letters and no joiners
+_LETTER = r"\p{Alphabetic}\p{M}\x{200C}\x{200D}"
+_WORD = rf"{_LETTER}\p{{Nd}}\p{{Pc}}"
 # a repeated group of runs takes exponential time on what it does not match; one of characters finds the same
 _RUN = r"[^\s()<>{}\[\]]+"
 

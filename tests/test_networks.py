@@ -33,7 +33,7 @@ from understudy.training.textcnn import TextCNN
 
 CPU = torch.device("cpu")
 TEXTS = [text for text, _ in tiny.rows(12, seed=3)] + ["a", "zebra", ""]
-CUTTABLE = [name for name in CONFIGS if name != "albert"]
+CUTTABLE = [name for name in CONFIGS if name not in ("albert", "bertweet")]  # BERTweet is a RoBERTa
 
 
 @pytest.fixture(scope="module")
@@ -300,7 +300,7 @@ def save_classifier(encoder: Path, home: Path, labels: list[str]) -> dict[str, A
     return cast("dict[str, Any]", json.loads((home / "config.json").read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", sorted(CONFIGS.keys() - {"bertweet"}))  # its ready classifier: test_bertweet
 def test_one_logit_becomes_two_with_the_sigmoid_as_softmax(
     encoders: dict[str, Path], tmp_path: Path, name: str
 ) -> None:
@@ -358,7 +358,10 @@ def test_names_that_do_not_fit_the_outputs_are_refused(encoders: dict[str, Path]
     assert load_with({0: 1, 1: 2})[1] == ["1", "2"]
 
 
-@pytest.mark.parametrize(("name", "longest"), [("bert", 40), ("roberta", 39), ("distilbert", 40), ("mpnet", 38)])
+@pytest.mark.parametrize(
+    ("name", "longest"),
+    [("bert", 40), ("roberta", 38), ("bertweet", 38), ("xlm-roberta", 38), ("distilbert", 40), ("mpnet", 38)],
+)
 def test_texts_longer_than_the_positions_are_refused(encoders: dict[str, Path], name: str, longest: int) -> None:
     network = load(encoders[name])
     networks.check_length(network, longest)

@@ -5,17 +5,22 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import tiny
 from architectures import save_encoder
+from understudy.artifact import TextConfig
 from understudy.config import Recipe
 from understudy.pipeline import run
 from understudy.progress import Silent
+from understudy.tokenization import TextEncoder
+from understudy.training import loop, networks
 
 HOME = Path(__file__).parents[1] / "recipes"
 RECIPES = sorted(HOME.glob("*.toml"))
@@ -26,6 +31,16 @@ ARCHITECTURES = {
     "microsoft/deberta-v3-large": "deberta-v2", "microsoft/deberta-v3-small": "deberta-v2",
     "prajjwal1/bert-tiny": "bert", "roberta-large": "roberta",
 }  # fmt: skip
+# what `emotion-deberta` offers beside, and how the config differs; the smallest ELECTRA projects its embeddings,
+# the large BERTweet is a RoBERTa with RoBERTa's kind of tokenizer
+OFFERED: dict[str, tuple[str, dict[str, Any]]] = {
+    **{f"microsoft/deberta-{size}": ("deberta", {}) for size in ("base", "large")},
+    **{f"microsoft/deberta-v3-{size}": ("deberta-v2", {}) for size in ("small", "base", "large")},
+    "vinai/bertweet-base": ("bertweet", {}),
+    "vinai/bertweet-large": ("roberta", {}),
+    "google/electra-small-discriminator": ("electra", {}),
+    **{f"google/electra-{size}-discriminator": ("electra", {"embedding_size": 32}) for size in ("base", "large")},
+}
 SMALLER: dict[str, Any] = {
     "epochs": 1, "max_length": 16, "layers": 1, "width": 16, "heads": 2, "vocabulary": 120, "filters": 4,
     "min_count": 1, "device": "cpu",
@@ -103,3 +118,24 @@ def test_every_model_of_a_recipe_has_an_architecture() -> None:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
         named = {section["model"] for section in (raw["teacher"], *raw["students"]) if "model" in section}
         assert named <= set(ARCHITECTURES), path
+
+
+@pytest.mark.parametrize("name", OFFERED)
+def test_every_model_that_the_emotion_recipe_offers_loads_as_teacher_and_student(name: str, tmp_path: Path) -> None:
+    recipe = (HOME / "emotion-deberta.toml").read_text(encoding="utf-8")
+    offered = re.findall(r"[\w/-]+\{[\w,]+\}[\w-]*", recipe)
+    names = {start + size + end for start, sizes, end in (re.split("[{}]", one) for one in offered)
+             for size in sizes.split(",")}  # fmt: skip
+    assert names == set(OFFERED)
+    architecture, changes = OFFERED[name]
+    model = str(save_encoder(architecture, tmp_path, **changes))
+    raw = tomllib.loads(recipe)
+    raw["teacher"]["model"], raw["students"][0]["model"] = model, model
+    checked = Recipe.model_validate(raw)
+    student: Any = checked.students[0]
+    for named in (checked.teacher.model, student.model):
+        network = networks.load_pretrained(named, checked.task.labels, 0.1, checked.seed)
+        tokens = TextEncoder(network.tokenizer, TextConfig((), 16)).encode(["@ann so happy today 😂", ""])
+        assert loop.infer(network.module, tokens, network.pad_id, torch.device("cpu")).shape == (2, 6)
+        if architecture in ("roberta", "bertweet"):
+            assert network.longest == 38  # of 40 positions: padding has the second, counting starts after it

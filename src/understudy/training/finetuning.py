@@ -136,6 +136,7 @@ def keep_epoch(draft: Draft, network: Network, text: TextConfig, epoch: int, see
 def describe(draft: Draft, network: Network, text: TextConfig) -> None:
     """Note what the network is."""
     draft.text = text
+    draft.warnings += network.warnings
     draft.details = {
         "variant": "torch",
         "architecture": network.architecture,

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     BertConfig,
     BertForSequenceClassification,
     PreTrainedModel,
@@ -29,7 +28,7 @@ from transformers.utils import logging
 from ..artifact import Artifact
 from ..errors import ArtifactError, InputError, first_line
 from ..hub import repositories
-from . import surgery
+from . import hub_tokenizers, surgery
 from .bilstm import BiLSTM
 from .origins import resolve
 from .textcnn import TextCNN
@@ -45,6 +44,7 @@ class Network:
     tokenizer: Tokenizer
     pad_id: int
     architecture: str
+    warnings: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -242,17 +242,12 @@ def _full_disk_is_an_os_error() -> Iterator[None]:
 
 
 def _network(model: PreTrainedModel, source: str, name: str) -> Network:
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise InputError(f"the tokenizer of {name!r} cannot be loaded: {first_line(error)}") from None
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise InputError(f"the tokenizer of {name!r} has no tokenizer.json form; convert it to a fast tokenizer first")
-    if len(tokenizer.get_vocab()) <= len(tokenizer.added_tokens_decoder):  # what transformers makes of missing files
-        raise InputError(f"model {name!r} has no tokenizer; put its tokenizer.json beside the weights")
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    return Network(HubClassifier(model), Tokenizer.from_str(backend.to_str()), int(pad_id), "transformer")
+    found = hub_tokenizers.read(source, name)
+    module = HubClassifier(model)
+    if found.embeddings is not None:
+        replace_embeddings(module, found.embeddings, found.pad_id)
+        model.config.tokenizer_class = None  # the Python class, which reads other files
+    return Network(module, found.tokenizer, found.pad_id, "transformer", found.warnings)
 
 
 def _config(name: str) -> Any:

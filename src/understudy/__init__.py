@@ -12,20 +12,22 @@ from .classifier import Classifier, Prediction
 from .errors import UnderstudyError
 
 if TYPE_CHECKING:
+    from .annotating import annotate
     from .benchmarking import benchmark
     from .calibration import calibrate
     from .preparation import prepare
+    from .pseudo_labeling import pseudo_label
     from .quantization import quantize
     from .reporting import report
 
 __all__ = [
-    "Artifact", "Classifier", "Prediction", "UnderstudyError", "benchmark", "calibrate", "prepare", "quantize",
-    "report",
+    "Artifact", "Classifier", "Prediction", "UnderstudyError", "annotate", "benchmark", "calibrate", "prepare",
+    "pseudo_label", "quantize", "report",
 ]  # fmt: skip
 
 _STAGES = {
-    "benchmark": "benchmarking", "calibrate": "calibration", "prepare": "preparation", "quantize": "quantization",
-    "report": "reporting",
+    "annotate": "annotating", "benchmark": "benchmarking", "calibrate": "calibration", "prepare": "preparation",
+    "pseudo_label": "pseudo_labeling", "quantize": "quantization", "report": "reporting",
 }  # fmt: skip
 
 

@@ -105,9 +105,9 @@ def map_labels(
     exact: one for one. merge: several may mean one of ours, and each means one. drop_and_renormalise and abstain:
     one for each of ours, and the others mean nothing.
     """
+    more = ", or label_policy to drop_and_renormalise, merge or abstain" if len(theirs) > len(ours) else ""
     advice = {
-        "exact": "set label_map to give each of the classifier's labels one of the task's, or label_policy to "
-        "drop_and_renormalise, merge or abstain where it has more",
+        "exact": f"set label_map to give each of the classifier's labels one of the task's{more}",
         "merge": "with label_policy merge, label_map gives each of the classifier's labels one of the task's",
     }.get(policy, f"with label_policy {policy}, label_map gives each of the task's labels one of the classifier's")
     meant = _meanings(theirs, ours, mapping, policy, advice)

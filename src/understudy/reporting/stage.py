@@ -33,7 +33,10 @@ CAPTIONS = {
     "reliability.png": "How often an answer is right at the confidence that it states: on the dashed line is right. "
     "Equal-mass bins, test split; ECE is that of the calibrated file, less "
     "what chance alone gives so few texts: 0 says that no error is shown, the interval what there may be.",
-    "labels.png": "How often each label occurs in the truth, and how often the teacher and each student answer it.",
+    "teacher_vs_student_accuracy.png": "The teacher, the file that ships of each student, and the controls, on a scale "
+    "from 0, with 95 % intervals. Test split.",
+    "teacher_vs_student_label_distribution.png": "How often each label occurs in the truth, and how often the teacher "
+    "and each student answer it. Test split.",
 }
 
 

@@ -135,8 +135,10 @@ def plan(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> It
     if known != data:
         answer = partial(pseudo_label, labels, data, known, progress=progress)
         yield Step(known.name, answer, ("labels",))
-    yield Step("teacher-fp32 calibrated", _calibrator(onnx, known, progress), ("teacher-fp32", known.name))
-    finals, refused = ["teacher-fp32 calibrated"], list[str]()
+    finals, refused = ["teacher-fp32", known.name], list[str]()
+    if recipe.data.train_labels or recipe.data.val:  # its own answers would say nothing about how sure it should be
+        finals.append("teacher-fp32 calibrated")
+        yield Step(finals[-1], _calibrator(onnx, known, progress), ("teacher-fp32", known.name))
     for student in recipe.students:
         for step in _student_steps(student, recipe, out, refused, progress):
             finals.append(step.out)

@@ -40,7 +40,7 @@ def pseudo_label(labels: Path, data: Path, out: Path, *, progress: Progress | No
         needed.verify(without=TEST_FILE)
     assert source.task is not None
     with writing(out, plan, "data") as draft:
-        draft.task, draft.text, draft.warnings = source.task, source.text, list(source.warnings)
+        draft.task, draft.text = source.task, source.text
         counts = dict(source.measurements["splits"])
         changed = {}
         for split in open_splits(data):

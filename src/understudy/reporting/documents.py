@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingExtraError
+from ..label_mapping import mapped_names
 from ..soft_terms import SOFT_TERMS
 from .findings import sentences
 from .formats import compact, digits, escape_markdown, megabytes, percent, plain, toml
@@ -58,6 +59,7 @@ def described(results: Results) -> dict[str, Any]:
         "metric": metric_name(results),
         "counted": counted(results),
         "findings": sentences(results),
+        "mapped": mapped_names(results["label_mapping"]) if results["label_mapping"] else "",
         "best": best,
         "tables": {"results": results_table(results), **filled},
         "machine": [(name.replace("_", " "), plain(name, value)) for name, value in results["machine"].items()]

@@ -225,7 +225,8 @@ def recipe(model: Path, policy: str) -> Recipe:
         },
         "distill": {"soft_weight": 1.0, "epochs": 3, "batch_size": 16, "learning_rate": 1e-2},
         "students": [student | {"name": "full"}, student | {"name": "hard", "loss": "hard"}],
-        "variants": ["fp32"] if policy == "abstain" else ["fp32", "int8"], "controls": "none", "annotated": ["csv"], "quantize": {"samples": 16},
+        "variants": ["fp32"] if policy == "abstain" else ["fp32", "int8"],
+        "controls": "none", "annotated": ["csv"], "quantize": {"samples": 16},
         "benchmark": {"speed_texts": 4, "repeats": 1, "bootstrap": 100, "pipeline": False},
     })  # fmt: skip
 

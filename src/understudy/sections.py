@@ -105,9 +105,9 @@ class DistillConfig(OptimizationConfig):
     @property
     def needs_gold(self) -> str:
         """The setting that takes gold labels, as one says it; empty if the teacher's answers are all that is read."""
-        return (
-            f"soft_weight = {self.soft_weight:g}" if self.soft_weight < 1 else "correct_teacher" * self.correct_teacher
-        )
+        if self.soft_weight < 1:
+            return f"soft_weight = {self.soft_weight:g}"
+        return "correct_teacher" if self.correct_teacher else ""
 
 
 class LabelConfig(Section):

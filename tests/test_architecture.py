@@ -23,10 +23,10 @@ LAYERS = (
     {"data"},
     {"artifact"},
     {"decision", "metrics", "tokenization"},
-    {"classifier", "label_mapping"},
+    {"classifier", "calibration_metrics", "label_mapping"},
     {"soft_labels"},
     {"pseudo_labeling"},  # a stage, and what students ask of its data
-    {"controls", "qdq", "speed"},  # what stages lean on
+    {"controls", "qdq", "recording", "speed"},  # what stages lean on
     {"worker"},
     {"preparation", "quantization", "calibration", "benchmarking", "reporting", "predicting", "training", "annotating"},
     {"comparison"},  # a benchmark of any model on any file

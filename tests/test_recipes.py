@@ -92,7 +92,7 @@ def smaller(raw: dict[str, Any], models: dict[str, str]) -> Recipe:
         section.update({key: value for key, value in SMALLER.items() if key in section})
         if "model" in section:
             section["model"] = models[section["model"]]
-    raw["teacher"] |= {"max_length": 16, "device": "cpu"}
+    raw["teacher"] |= {"max_length": 16} | ({"device": "cpu"} if raw["teacher"].get("train", True) else {})
     raw["data"]["limit"] = 120
     raw["quantize"] = {"samples": 16}
     raw["benchmark"] = {"speed_texts": 4, "repeats": 1, "bootstrap": 100, "pipeline": False}

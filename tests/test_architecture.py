@@ -23,7 +23,9 @@ LAYERS = (
     {"data"},
     {"artifact"},
     {"decision", "metrics", "tokenization"},
-    {"classifier", "calibration_metrics"},
+    {"classifier", "calibration_metrics", "label_mapping"},
+    {"soft_labels"},
+    {"pseudo_labeling"},  # a stage, and what students ask of its data
     {"controls", "qdq", "recording", "speed"},  # what stages lean on
     {"worker"},
     {
@@ -34,10 +36,12 @@ LAYERS = (
         "reporting",
         "predicting",
         "training",
+        "annotating",
         "fetching",
         "pushing",
     },
     {"comparison"},  # a benchmark of any model on any file
+    {"claiming"},
     {"pipeline"},
     {"estimating", "searching", "display"},
     {"commands"},

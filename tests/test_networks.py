@@ -25,7 +25,7 @@ from understudy.classifier import open_session
 from understudy.decision import softmax
 from understudy.errors import InputError, MissingExtraError, RecipeError, UnderstudyError
 from understudy.tokenization import TextEncoder
-from understudy.training import networks, origins
+from understudy.training import networks, origins, surgery
 from understudy.training.exporting import to_onnx
 from understudy.training.loop import infer, pad
 from understudy.training.networks import HubClassifier, Network
@@ -252,7 +252,7 @@ def test_outputs_are_reordered_exactly(encoders: dict[str, Path], name: str) -> 
     labels = ["a", "b", "c"]
     network = networks.load_pretrained(str(encoders[name]), labels, 0.0, 0)
     before = logits(network)
-    networks.reorder_outputs(network, [2, 0, 1], ["c", "a", "b"])
+    surgery.regroup_outputs(network.module.model, [[2], [0], [1]], ["c", "a", "b"])
     np.testing.assert_array_equal(logits(network), before[:, [2, 0, 1]])
     model: Any = network.module.model
     assert model.config.id2label == {0: "c", 1: "a", 2: "b"}
@@ -313,7 +313,7 @@ def test_one_logit_becomes_two_with_the_sigmoid_as_softmax(
     assert (names, alone.shape, found.shape) == (["not spam", "spam"], (len(TEXTS), 1), (len(TEXTS), 2))
     np.testing.assert_allclose(softmax(found)[:, 1], 1 / (1 + np.exp(-alone[:, 0].astype(float))), rtol=1e-6)
     np.testing.assert_array_equal(found[:, 0], 0)
-    networks.reorder_outputs(network, [1, 0], ["spam", "ham"])
+    surgery.regroup_outputs(network.module.model, [[1], [0]], ["spam", "ham"])
     (tmp_path / "two").mkdir()
     networks.save(network, tmp_path / "two")
     again = networks.load(artifact(tmp_path / "two", network))

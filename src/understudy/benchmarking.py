@@ -296,17 +296,18 @@ def _comparisons(
     config: BenchmarkConfig,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Each student against the teacher, its FP32 source, its no-teacher twin and the bag of words, paired."""
+    """Each student against the teacher, its FP32 source, its twin, the bag of words and others of its shape, paired."""
     pairs: list[tuple[str, str]] = []
-    for entry in entries:
-        if entry.role != "student":
-            continue
+    students = [entry for entry in entries if entry.role == "student"]
+    shapes = [(entry.variant, entry.artifact.details["kind"], entry.artifact.details["params"]) for entry in students]
+    for index, entry in enumerate(students):
         name = entry.key
-        pairs.append((name, "teacher/fp32"))
-        pairs.append((name, f"{entry.name}-no-teacher/fp32"))
+        pairs += [(name, "teacher/fp32"), (name, f"{entry.name}-no-teacher/fp32")]
         if entry.variant != "fp32":
             pairs.append((name, f"{entry.name}/fp32"))
         pairs.append((name, "tfidf-lr/sklearn"))
+        alike = (other for other in range(index + 1, len(students)) if shapes[other] == shapes[index])
+        pairs += [(name, students[other].key) for other in alike]  # they differ by how they learnt
     return [
         compare(first, second, answers, test, task, config.bootstrap, seed)
         for first, second in pairs

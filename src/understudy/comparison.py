@@ -22,8 +22,8 @@ from .classifier import MODEL_FILE, TOKENIZER_FILE, Classifier
 from .config import BenchmarkConfig
 from .data.reading import read_labeled
 from .data.task import Split, Task
-from .decision import label_permutation
 from .errors import InputError
+from .label_mapping import label_permutation
 from .machine import available_cores, describe, versions
 from .metrics import evaluate
 from .progress import Progress, Silent

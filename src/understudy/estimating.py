@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from .artifact import Artifact
+from .claiming import refuse_another_task
 from .config import BiLSTMStudent, CutStudent, Recipe, StudentConfig, TextCNNStudent, TransformerStudent
 from .data.preparing import prepare
 from .data.task import Task
 from .errors import ArtifactError
-from .pipeline import Step, check_cuts, plan, refuse_another_task, twins
+from .pipeline import Step, check_cuts, plan, twins
 from .preparation import digests
 from .progress import Silent
 

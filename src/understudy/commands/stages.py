@@ -1,4 +1,4 @@
-"""understudy prepare | train | label | distill | export | quantize | calibrate | report: the stages one by one."""
+"""understudy prepare, train, label, … report: the stages one by one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from ..artifact import Artifact
 from ..config import (
+    FORMATS,
     STUDENT_KINDS,
     DataConfig,
     DistillConfig,
@@ -76,6 +77,33 @@ def label(teacher: Path, data: Path, out: Path, **given: Any) -> None:
     from ..training import label as stage
 
     _end(stage(teacher, data, out, settle(LabelConfig, {}, given), progress=terminal_progress()))
+
+
+@click.command()
+@click.argument("labels", type=directory)
+@_data
+@_out
+@click.option("--format", "formats", type=click.Choice(FORMATS), multiple=True, help="[default: both]")
+def annotate(labels: Path, data: Path, out: Path, formats: tuple[str, ...]) -> None:
+    """Write every text that LABELS is of with the teacher's label and all probabilities."""
+    from ..annotating import annotate as stage
+
+    _end(stage(labels, data, out, formats or FORMATS, progress=terminal_progress()))
+
+
+@click.command("pseudo-label")
+@click.argument("labels", type=directory)
+@_data
+@_out
+def pseudo_label(labels: Path, data: Path, out: Path) -> None:
+    """Write the data again, its texts without gold labels labelled by the teacher of LABELS."""
+    from ..preparation import summary
+    from ..pseudo_labeling import pseudo_label as stage
+
+    done = stage(labels, data, out, progress=terminal_progress())
+    for line in summary(done):
+        click.echo(line)
+    _end(done)
 
 
 @click.command()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingExtraError
+from ..label_mapping import mapped_names
 from ..soft_terms import SOFT_TERMS
 from .calibration import study_tables
 from .findings import sentences
@@ -80,6 +81,7 @@ def described(results: Results) -> dict[str, Any]:
         "metric": metric_name(results),
         "counted": counted(results),
         "findings": sentences(results),
+        "mapped": mapped_names(results["label_mapping"]) if results["label_mapping"] else "",
         "best": best,
         "tables": {"results": results_table(results), **filled},
         "machine": [(name.replace("_", " "), plain(name, value)) for name, value in results["machine"].items()]

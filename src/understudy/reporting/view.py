@@ -53,6 +53,7 @@ def prepared(results: Results) -> dict[str, Any]:
         "data": {},
         "training": [],
         "teacher_confidence": {},
+        "label_mapping": None,
         "refused": [],
         "comparisons": [],
         "machine": {},
@@ -65,12 +66,13 @@ def prepared(results: Results) -> dict[str, Any]:
 
 
 def _data(data: Results) -> dict[str, dict[str, Any]]:
-    """Counts per split and label, the majority's share per split, rows dropped by split and reason."""
+    """Counts per split and label, the majority's share, whose labels the teacher gave, rows dropped by reason."""
     splits = {name: split for name, split in data.get("splits", {}).items() if "classes" in split}
     dropped = data.get("dropped", {})
     return {
         "counts": {name: split["classes"] for name, split in splits.items()},
         "majority": {name: split["majority"]["share"] for name, split in splits.items()},
+        "of_the_teacher": data.get("labels_of_the_teacher", {}),
         "dropped": {f"{name}: {reason}": n for name, reasons in dropped.items() for reason, n in reasons.items()},
     }
 

@@ -30,6 +30,8 @@ from ..data.storing import TEST_FILE, read_split
 from ..data.task import Split, Task
 from ..errors import ArtifactError, RecipeError
 from ..progress import Progress, Silent
+from ..pseudo_labeling import check_trainable, origin
+from ..soft_labels import answered
 from ..soft_terms import TWO_LABELS
 from ..tokenization import TextEncoder
 from . import networks, origins, vocabulary
@@ -95,6 +97,7 @@ def distill(
         return done
     if config.loss == "dkd" and source.task is not None and len(source.task.labels) == 2:
         raise RecipeError(TWO_LABELS)
+    check_trainable(source, config, use_teacher)
     sources = open_sources(model, soft, source, use_teacher=use_teacher)
     with writing(out, plan, "model") as draft:
         network = teach(
@@ -108,13 +111,16 @@ def distill(
 
 def open_sources(model: Artifact, soft: Artifact, source: Artifact, *, use_teacher: bool = True) -> Sources:
     """Verify the artifacts that a student needs and read their splits, but the test; raises ArtifactError."""
-    if {name: soft.inputs[name] for name in ("teacher", "data")} != {"teacher": model.digest, "data": source.digest}:
+    if {name: soft.inputs[name] for name in ("teacher", "data")} != {"teacher": model.digest, "data": origin(source)}:
         raise ArtifactError(f"{soft.path} was made by another teacher or of other data; run `understudy label` again")
     for needed in (model, soft, source) if use_teacher else (source,):
         needed.verify(without=TEST_FILE)
     train, val = (read_split(source.path / f"{name}.parquet", name) for name in ("train", "val"))
     more = source.path / "unlabeled.parquet"
-    return Sources(model, soft, source, train, val, read_split(more, "unlabeled") if more.exists() else None)
+    unlabeled = read_split(more, "unlabeled") if more.exists() else None
+    if use_teacher:
+        train, unlabeled = answered(soft.path, train), unlabeled and answered(soft.path, unlabeled)
+    return Sources(model, soft, source, train, val, unlabeled)
 
 
 def teach(
@@ -144,7 +150,7 @@ def teach(
         objective = distillation(config, weights)
     else:
         objective = supervised(weights, config.label_smoothing)
-        rows = len(train) + (len(unlabeled) if unlabeled else 0)
+        rows = len(train) + (len(unlabeled) if unlabeled else 0) - _unanswered(sources.labels)
         budget = config.model_copy(update={"epochs": max(1, round(config.epochs * rows / len(train)))})
     learn(
         draft, network, text, Lesson(transfer, sources.val, objective, targets), budget, seed=seed, progress=progress,
@@ -153,6 +159,12 @@ def teach(
     )  # fmt: skip
     draft.details |= {"kind": config.kind, "soft_labels": use_teacher}
     return network
+
+
+def _unanswered(labels: Artifact) -> int:
+    """How many texts of the transfer set the teacher abstains from."""
+    abstained = labels.measurements.get("label_mapping", {}).get("abstained", {})
+    return int(sum(count for split, count in abstained.items() if split != "val"))
 
 
 def _join(train: Split, unlabeled: Split) -> Split:

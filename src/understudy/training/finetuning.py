@@ -17,7 +17,7 @@ from ..artifact import Artifact, Draft, Plan, TextConfig, finished, writing
 from ..config import OptimizationConfig, TeacherConfig
 from ..data.storing import TEST_FILE, read_split
 from ..data.task import Split
-from ..decision import label_permutation
+from ..label_mapping import map_labels, write_mapping
 from ..progress import Progress, Silent
 from ..tokenization import TextEncoder
 from . import networks, origins
@@ -46,10 +46,13 @@ def train(
             network = fine_tune(draft, config, text, texts, val, seed=seed, progress=progress)
         else:
             network, names = networks.load_classifier(config.model)
-            order = label_permutation(names, source.task.labels, config.label_map)
+            mapping = map_labels(names, source.task.labels, config.label_map, config.label_policy)
             networks.check_length(network, text.max_length)
-            networks.reorder_outputs(network, order, source.task.labels)
+            networks.set_labels(network, mapping)
+            if config.label_policy != "exact":
+                write_mapping(mapping, draft.path)
             describe(draft, network, text)
+            draft.details |= {"label_policy": config.label_policy}
         draft.details |= origins.commit(config.model)
         networks.save(network, draft.path)
     return Artifact.load(out)

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -28,8 +28,10 @@ from transformers.utils import logging
 from ..artifact import Artifact
 from ..errors import ArtifactError, InputError, first_line
 from ..hub import repositories
+from ..label_mapping import LabelMapping, read_mapping
 from . import hub_tokenizers, surgery
 from .bilstm import BiLSTM
+from .hub_classifier import HubClassifier as HubClassifier
 from .origins import resolve
 from .textcnn import TextCNN
 
@@ -59,19 +61,6 @@ class Network:
                 # RoBERTa and its like count positions from the one after the padding's
                 return layer.num_embeddings - (0 if layer.padding_idx is None else layer.padding_idx + 1)
         return None
-
-
-class HubClassifier(nn.Module):
-    """A transformers classifier as a function of ids and mask."""
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Logits (n, labels)."""
-        logits: Tensor = self.model(input_ids=ids, attention_mask=mask).logits
-        return logits
 
 
 @contextmanager
@@ -143,14 +132,27 @@ def load_classifier(name: str) -> tuple[Network, list[str]]:
     return network, [str(label) for _, label in sorted(model.config.id2label.items())]
 
 
-def reorder_outputs(network: Network, order: Sequence[int], labels: Sequence[str]) -> None:
-    """Permute a ready classifier's outputs into the task's order, in its weights."""
-    surgery.reorder_outputs(network.module.model, order, labels)
+def set_labels(network: Network, mapping: LabelMapping) -> None:
+    """Give a ready classifier the task's labels: in its weights where they are its own, else as what it answers."""
+    assert isinstance(network.module, HubClassifier)
+    if mapping.policy == "exact":
+        surgery.regroup_outputs(network.module.model, mapping.groups, mapping.ours)
+    else:
+        network.module.mapping = mapping
+
+
+def in_own_labels(network: Network) -> nn.Module:
+    """A classifier as it answers before any mapping."""
+    return HubClassifier(network.module.model) if isinstance(network.module, HubClassifier) else network.module
 
 
 def cut(network: Network, layers: int | Sequence[int], dropout: float) -> HubClassifier:
-    """A copy of a transformer with its lowest N layers, or the named ones (from 0)."""
-    return HubClassifier(surgery.cut(network.module.model, layers, dropout))
+    """A copy of a transformer with its lowest N layers, or the named ones (from 0), and an output per label."""
+    assert isinstance(network.module, HubClassifier)
+    model, mapping = surgery.cut(network.module.model, layers, dropout), network.module.mapping
+    if mapping is not None:
+        surgery.regroup_outputs(model, mapping.groups, mapping.ours)
+    return HubClassifier(model)
 
 
 def fresh_transformer(
@@ -223,7 +225,7 @@ def load(artifact: Artifact) -> Network:
         else:
             with quiet():
                 model = AutoModelForSequenceClassification.from_pretrained(artifact.path, dtype=torch.float32)
-            module = HubClassifier(model)
+            module = HubClassifier(model, read_mapping(artifact.path))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ArtifactError(f"{artifact.path} holds no model that can be loaded: {first_line(error)}") from None
     tokenizer = Tokenizer.from_file(str(artifact.path / "tokenizer.json"))

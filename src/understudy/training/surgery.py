@@ -1,4 +1,4 @@
-"""Changes to a transformers classifier: layers cut out, outputs split or reordered, embeddings kept."""
+"""Changes to a transformers classifier: layers cut out, outputs split or regrouped, embeddings kept."""
 
 from __future__ import annotations
 
@@ -75,15 +75,18 @@ def split_logit(model: Any) -> None:
     model.num_labels = 2
 
 
-def reorder_outputs(model: Any, order: Sequence[int], labels: Sequence[str]) -> None:
-    """Permute a ready classifier's outputs into the task's order, in its weights."""
+def regroup_outputs(model: Any, groups: Sequence[Sequence[int]], labels: Sequence[str]) -> None:
+    """Give a classifier an output per label, in its weights: each the mean of the outputs in its group.
+
+    Groups of one, each output in one of them, are a permutation: the same answers in another order.
+    """
     head = _head(model)
-    rows = torch.tensor(list(order))
-    with torch.no_grad():
-        head.weight.copy_(head.weight[rows].clone())
-        if head.bias is not None:
-            head.bias.copy_(head.bias[rows].clone())
+    head.out_features = len(groups)
+    for name, parameter in list(head.named_parameters()):
+        rows = torch.stack([parameter.detach()[list(group)].mean(dim=0) for group in groups])
+        setattr(head, name, nn.Parameter(rows))
     name_labels(model.config, labels)
+    model.num_labels = len(groups)
 
 
 def replace_embeddings(model: Any, kept: Sequence[int], pad_id: int) -> None:

@@ -20,6 +20,7 @@ from .sections import NAME, Positive, Proportion
 from .sections import DistillConfig as DistillConfig
 from .sections import LabelConfig as LabelConfig
 from .sections import OptimizationConfig as OptimizationConfig
+from .sections import PruningConfig as PruningConfig
 from .sections import Section as Section
 from .soft_terms import TWO_LABELS, inherited
 from .space import TuneConfig, search_space
@@ -119,7 +120,7 @@ class _Student(DistillConfig):
         return length
 
 
-class CutStudent(_Student):
+class CutStudent(_Student, PruningConfig):
     """The teacher with fewer layers."""
 
     kind: Literal["cut"] = "cut"
@@ -135,7 +136,7 @@ class CutStudent(_Student):
         return layers
 
 
-class PretrainedStudent(_Student):
+class PretrainedStudent(_Student, PruningConfig):
     """Another pretrained encoder with its own tokenizer."""
 
     kind: Literal["pretrained"] = "pretrained"

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .artifact import Artifact
-from .config import BiLSTMStudent, CutStudent, Recipe, StudentConfig, TextCNNStudent, TransformerStudent
+from .config import BiLSTMStudent, CutStudent, PruningConfig, Recipe, StudentConfig, TextCNNStudent, TransformerStudent
 from .data.preparing import prepare
 from .data.task import Task
 from .errors import ArtifactError
@@ -130,12 +130,19 @@ def _work(recipe: Recipe, rows: Mapping[str, int], teacher: _Size, students: Map
     measured = (rows["test"] + 2 * timed) * teacher.per_token
     for student in recipe.students:
         size, home = students[student.name], f"students/{student.name}"
-        work[f"{home}/torch"] = (3 * transfer + rows["val"]) * student.epochs * size.per_token
+        work[f"{home}/torch"] = (3 * transfer + rows["val"]) * _passes(student) * size.per_token
         work |= {f"{home}/{variant}": 3 * rows["val"] * size.per_token for variant in recipe.variants}
         measured += (rows["test"] + timed) * len(recipe.variants) * size.per_token
     for student in twins(recipe):
         work[f"controls/{student.name}-no-teacher/torch"] = work[f"students/{student.name}/torch"]
     return work | {"benchmark": measured}
+
+
+def _passes(student: StudentConfig) -> int:
+    """Epochs of a student, those after pruning included."""
+    if isinstance(student, PruningConfig) and student.prunes:
+        return student.epochs + student.recovery_epochs
+    return student.epochs
 
 
 def _disk(recipe: Recipe, teacher: _Size, students: Mapping[str, _Size]) -> int:

@@ -69,6 +69,29 @@ class DistillConfig(OptimizationConfig):
         return self
 
 
+class PruningConfig(DistillConfig):
+    """What is taken out of a transformer student once it is trained, and how long it recovers."""
+
+    prune_heads: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="share of each layer's attention heads to remove; transformers alone cannot open the result"
+    )
+    prune_units: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="share of each layer's feed-forward units to remove"
+    )
+    recovery_epochs: Positive = Field(2, description="passes over the transfer set after that, at most")
+
+    @property
+    def prunes(self) -> bool:
+        """Whether anything is to be removed."""
+        return bool(self.prune_heads or self.prune_units)
+
+    @model_validator(mode="after")
+    def _recovery(self) -> Self:
+        if not self.prunes and self.recovery_epochs != type(self).model_fields["recovery_epochs"].default:
+            raise ValueError("recovery_epochs come after pruning: set prune_heads or prune_units, or remove it")
+        return self
+
+
 class LabelConfig(Section):
     """How soft labels are written."""
 

@@ -31,7 +31,7 @@ from transformers.utils import logging
 from ..artifact import Artifact
 from ..errors import ArtifactError, InputError, MissingExtraError, RecipeError, first_line
 from ..files import sha256_of_file
-from . import surgery
+from . import narrowing, surgery
 from .bilstm import BiLSTM
 from .textcnn import TextCNN
 
@@ -114,6 +114,7 @@ def load_pretrained(name: str, labels: Sequence[str], dropout: float, seed: int)
     source = _resolve(name)
     try:
         config = AutoConfig.from_pretrained(source, num_labels=len(labels))
+        narrowing.refuse_narrow(name, config)
         surgery.name_labels(config, labels)
         surgery.set_dropout(config, dropout)
         torch.manual_seed(seed)
@@ -153,6 +154,7 @@ def load_classifier(name: str) -> tuple[Network, list[str]]:
             )
     except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
         raise InputError(f"model {name!r} cannot be loaded: {first_line(error)}") from None
+    narrowing.refuse_narrow(name, model.config)
     _check_ready(name, model.config, report)
     network = _network(model, source, name)
     if model.config.num_labels == 1:
@@ -239,8 +241,7 @@ def load(artifact: Artifact) -> Network:
             module.load_state_dict(load_file(artifact.path / "model.safetensors"))
         else:
             with quiet():
-                model = AutoModelForSequenceClassification.from_pretrained(artifact.path, dtype=torch.float32)
-            module = HubClassifier(model)
+                module = HubClassifier(narrowing.open_classifier(artifact.path))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ArtifactError(f"{artifact.path} holds no model that can be loaded: {first_line(error)}") from None
     tokenizer = Tokenizer.from_file(str(artifact.path / "tokenizer.json"))

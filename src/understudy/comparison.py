@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,41 @@ def compare_on_file(
             compare(first, second, answers, split, task, config.bootstrap, seed) for first, second in pairs
         ],
     }  # fmt: skip
+
+
+def time_on_sentences(
+    models: Sequence[str], sentences: Path, runs: int, *, max_length: int = 512, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Time each model on the lines of a text file, one sentence at a time, in `runs` passes; needs no labels.
+
+    The models are those of `compare_on_file`. Milliseconds are over all sentences of all passes; texts per second
+    are the median of the passes. Lines with nothing in them are left out.
+    """
+    _check_names(models)
+    names = _distinct_names(models)
+    artifacts = {model: Artifact.load(Path(model), "model") for model in models if (Path(model) / MANIFEST).exists()}
+    texts = _lines(sentences)
+    runners = [replace(_runner(model, artifacts.get(model), max_length), batches=(1,)) for model in models]
+    with (progress or Silent()).track("measure speed", len(speed.BATCHES)) as advance:
+        speeds = speed.measure(runners, texts, [1], runs, advance)
+    rows = [
+        {"name": names[model], "speed": found.rows, "peak_rss": found.peak_rss, "load_ms": found.load_ms}
+        for model, found in zip(models, speeds, strict=True)
+    ]
+    return {"n": len(texts), "runs": runs, "machine": describe(), "versions": versions(), "models": rows}
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: is not UTF-8 text: {error.reason} at byte {error.start}") from None
+    texts = [line for line in lines if line.strip()]
+    if not texts:
+        raise InputError(f"{file}: holds no sentence; expected one a line")
+    return texts
 
 
 def _check_names(models: Sequence[str]) -> None:

@@ -42,6 +42,11 @@ from .networks import HubClassifier, Network
 from .targets import teacher_targets
 from .textcnn import TextCNN
 
+_NARROW = (
+    "attention heads were removed, which no config of transformers can say: from_pretrained refuses this directory, "
+    "understudy opens and exports it"
+)
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -157,6 +162,7 @@ def teach(
         recovery = budget.model_copy(update={"epochs": max(1, round(config.recovery_epochs * share))})
         learn(draft, network, text, lesson, recovery, phase="recovery", **said)
         draft.details |= {"pruned": removal}
+        draft.warnings += [_NARROW] if "heads" in removal else []
     draft.details |= {"kind": config.kind, "soft_labels": use_teacher}
     return network
 

@@ -28,6 +28,7 @@ LAYERS = (
     {"worker"},
     {"preparation", "quantization", "calibration", "benchmarking", "reporting", "predicting", "training"},
     {"comparison"},  # a benchmark of any model on any file
+    {"variants"},
     {"pipeline"},
     {"estimating", "searching", "display"},
     {"commands"},
@@ -127,7 +128,7 @@ def loaded_after(code: str, *packages: str) -> str:
 def test_the_torch_wall() -> None:
     modules = [
         *("classifier", "predicting", "quantization", "calibration", "benchmarking", "comparison", "reporting"),
-        *("reporting.plots", "preparation", "worker", "pipeline", "estimating", "searching", "display"),
+        *("reporting.plots", "preparation", "worker", "variants", "pipeline", "estimating", "searching", "display"),
         *("cli", *(f"commands.{file.stem}" for file in (SRC / "commands").glob("*.py"))),
     ]
     code = "import importlib\n" + "\n".join(f"importlib.import_module('understudy.{name}')" for name in modules)

@@ -142,7 +142,10 @@ def test_a_student_without_a_known_kind(student: dict[str, Any], message: str) -
             {"teacher": {"schedule": "step"}},
             "teacher.schedule: input should be 'linear', 'cosine' or 'constant', got 'step'",
         ),
-        ({"variants": ["int4"]}, "variants.0: input should be 'fp32', 'fp16' or 'int8', got 'int4'"),
+        (
+            {"variants": ["int4"]},
+            "variants.0: input should be 'fp32', 'fp16', 'int8', 'torchscript', 'exported' or 'torch-fp16', got 'int4'",
+        ),
         ({"students": students({"layers": "all"})}, "students.0.layers: input should be a valid integer, got 'all'"),
         (
             {"students": students({"layers": []})},

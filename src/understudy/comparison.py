@@ -5,8 +5,6 @@ understudy benchmark runs/x/students/small/int8 runs/y/students/small/int8 --dat
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -19,7 +17,6 @@ from numpy.typing import NDArray
 from . import speed
 from .artifact import MANIFEST, Artifact
 from .benchmarking import Answers, compare
-from .classifier import MODEL_FILE, TOKENIZER_FILE, Classifier
 from .config import BenchmarkConfig
 from .data.reading import read_labeled
 from .data.task import Split, Task
@@ -54,11 +51,13 @@ def compare_on_file(
     artifacts = {model: Artifact.load(Path(model), "model") for model in models if (Path(model) / MANIFEST).exists()}
     task = _common_task(artifacts)
     split = read_labeled(data, task, text, label, "file", ()).split
-    runners = {model: _runner(model, artifacts.get(model), max_length) for model in models}
+    runners = {model: _runner(model, artifacts.get(model), max_length, config.provider) for model in models}
     answers: dict[str, Answers] = {}
     with progress.track("measure quality", len(models)) as advance:
         for model in models:
-            answers[names[model]] = _answer(artifacts.get(model), runners[model], split, task, label_map or {})
+            answers[names[model]] = _answer(
+                artifacts.get(model), runners[model], split, task, label_map or {}, config.provider
+            )
             advance(1)
     random = np.random.default_rng(0)
     texts = [split.texts[row] for row in random.permutation(len(split))[: config.speed_texts]]
@@ -71,9 +70,9 @@ def compare_on_file(
         estimates = evaluate(answer.probabilities, split.labels, config.bootstrap, seed)
         rows.append(
             {
-                "name": names[model], "bytes": artifact.bytes_of(MODEL_FILE, TOKENIZER_FILE) if artifact else None,
+                "name": names[model], "bytes": artifact.bytes_of(*artifact.files) if artifact else None,
                 "metrics": {"file": {name: estimate.to_dict() for name, estimate in estimates.items()}},
-                "speed": found.rows, "peak_rss": found.peak_rss, "load_ms": found.load_ms,
+                "speed": found.rows, "peak_rss": found.peak_rss, "load_ms": found.load_ms, "nodes": found.nodes,
             }
         )  # fmt: skip
     pairs = combinations([names[model] for model in models], 2)
@@ -87,7 +86,13 @@ def compare_on_file(
 
 
 def time_on_sentences(
-    models: Sequence[str], sentences: Path, runs: int, *, max_length: int = 512, progress: Progress | None = None
+    models: Sequence[str],
+    sentences: Path,
+    runs: int,
+    *,
+    max_length: int = 512,
+    provider: str = "cpu",
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Time each model on the lines of a text file, one sentence at a time, in `runs` passes; needs no labels.
 
@@ -98,11 +103,17 @@ def time_on_sentences(
     names = _distinct_names(models)
     artifacts = {model: Artifact.load(Path(model), "model") for model in models if (Path(model) / MANIFEST).exists()}
     texts = _lines(sentences)
-    runners = [replace(_runner(model, artifacts.get(model), max_length), batches=(1,)) for model in models]
+    runners = [replace(_runner(model, artifacts.get(model), max_length, provider), batches=(1,)) for model in models]
     with (progress or Silent()).track("measure speed", len(speed.BATCHES)) as advance:
         speeds = speed.measure(runners, texts, [1], runs, advance)
     rows = [
-        {"name": names[model], "speed": found.rows, "peak_rss": found.peak_rss, "load_ms": found.load_ms}
+        {
+            "name": names[model],
+            "speed": found.rows,
+            "peak_rss": found.peak_rss,
+            "load_ms": found.load_ms,
+            "nodes": found.nodes,
+        }
         for model, found in zip(models, speeds, strict=True)
     ]
     return {"n": len(texts), "runs": runs, "machine": describe(), "versions": versions(), "models": rows}
@@ -144,31 +155,39 @@ def _common_task(artifacts: dict[str, Artifact]) -> Task:
     return first[1]
 
 
-def _runner(model: str, artifact: Artifact | None, max_length: int) -> speed.Runner:
-    if artifact is None or MODEL_FILE not in artifact.files:
+def _runner(model: str, artifact: Artifact | None, max_length: int, provider: str) -> speed.Runner:
+    if artifact is not None and _ships(artifact):
+        return speed.artifact_runner(artifact, provider)
+    if artifact is None or artifact.details.get("architecture") == "transformer":
         length = artifact.text.max_length if artifact and artifact.text else max_length
         return speed.pipeline_runner(model, length)
-    return speed.classifier_runner(Path(model))
+    return speed.torch_runner(Path(model))
+
+
+def _ships(artifact: Artifact) -> bool:
+    """Whether it is a form of a model for use, not what a training wrote."""
+    return str(artifact.details.get("variant", "torch")) != "torch"
 
 
 def _answer(
-    artifact: Artifact | None, runner: speed.Runner, split: Split, task: Task, label_map: Mapping[str, str]
+    artifact: Artifact | None,
+    runner: speed.Runner,
+    split: Split,
+    task: Task,
+    label_map: Mapping[str, str],
+    provider: str,
 ) -> Answers:
-    if artifact is not None and MODEL_FILE in artifact.files:
+    if artifact is not None and _ships(artifact):
         artifact.verify()
-        return Answers(Classifier(artifact).logits(split.texts), artifact.temperature)
+        return Answers(speed.logits_of(artifact, split.texts, provider), artifact.temperature)
     return Answers(_torch_logits(runner, split, task, {} if artifact else label_map), 1.0)
 
 
 def _torch_logits(runner: speed.Runner, split: Split, task: Task, label_map: Mapping[str, str]) -> NDArray[np.float32]:
     """Logits (n, labels) in the order of the task's labels."""
-    with tempfile.TemporaryDirectory() as directory, speed.workers([runner], available_cores()) as (worker,):
-        texts, out = Path(directory) / "texts.json", Path(directory) / "logits.npy"
-        texts.write_text(json.dumps(list(split.texts)), encoding="utf-8")
+    with speed.workers([runner], available_cores()) as (worker,):
         order = label_permutation(worker.ask({"do": "labels"})["labels"], task.labels, label_map)
-        worker.ask({"do": "logits", "texts": str(texts), "out": str(out)})
-        logits: NDArray[np.float32] = np.load(out)[:, order]
-        return logits
+        return worker.logits(split.texts)[:, order]
 
 
 def _distinct_names(models: Sequence[str]) -> dict[str, str]:

@@ -16,7 +16,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from .errors import RecipeError
 from .explaining import explain
-from .sections import NAME, Positive, Proportion
+from .machine import Provider
+from .sections import NAME, Positive, Proportion, Variant
 from .sections import DistillConfig as DistillConfig
 from .sections import LabelConfig as LabelConfig
 from .sections import OptimizationConfig as OptimizationConfig
@@ -215,6 +216,7 @@ class BenchmarkConfig(Section):
     speed_texts: Positive = Field(400, description="test texts in a timed pass")
     repeats: Positive = Field(3, description="interleaved timed passes per model; the median counts")
     bootstrap: int = Field(2000, ge=100, description="resamples behind an interval")
+    provider: Provider = Field("cpu", description="what onnxruntime runs the models on")
     pipeline: bool = Field(True, description="time the teacher in a plain transformers pipeline, too")
 
 
@@ -228,7 +230,7 @@ class Recipe(Section):
     label: LabelConfig = LabelConfig()
     distill: DistillConfig = DistillConfig()
     students: list[StudentConfig] = Field(min_length=1)
-    variants: list[Literal["fp32", "fp16", "int8"]] = Field(
+    variants: list[Variant] = Field(
         ["fp32", "fp16", "int8"], min_length=1, description="files made and measured for each student"
     )
     controls: Literal["first", "all", "none"] = Field(

@@ -27,7 +27,7 @@ from .progress import Silent
 _PIECES_PER_WORD = 1.35  # English WordPiece, with punctuation
 _UTILIZATION = 0.5  # of the measured rate that a training reaches: norms, softmax and the optimiser take the rest
 _OVERHEAD = {"fp32": 6.0, "int8": 6.0, "benchmark": 40.0, "report": 10.0}  # seconds, whatever the size of the model
-_BYTES = {"fp32": 4, "fp16": 2, "int8": 1}  # per parameter
+_BYTES = {"fp32": 4, "fp16": 2, "int8": 1, "torchscript": 4, "exported": 4, "torch-fp16": 2}  # per parameter
 
 
 @dataclass(frozen=True)

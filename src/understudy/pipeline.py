@@ -2,7 +2,7 @@
 
 DIR/
 ├── data/  teacher/  teacher-fp32/  labels/
-├── students/NAME/{torch,fp32,fp16,int8}/
+├── students/NAME/{torch,fp32,fp16,int8,torchscript,exported,torch-fp16}/
 ├── controls/NAME-no-teacher/{torch,fp32}/
 ├── tune/               searches; see `searching`
 ├── benchmark/          results, test logits
@@ -15,13 +15,13 @@ import errno
 import fcntl
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from . import variants
 from .artifact import MANIFEST, Artifact
 from .benchmarking import RESULTS, Entry, benchmark
 from .calibration import calibrate
@@ -31,7 +31,6 @@ from .errors import InputError, RecipeError
 from .files import write_atomically
 from .preparation import prepare, summary
 from .progress import Progress
-from .quantization import GateRefusedError, Precision, quantize
 from .reporting import model_card, report
 
 NOTE = "run.json"
@@ -177,25 +176,9 @@ def _student_steps(
     for variant in recipe.variants:
         file = f"{name}/{variant}"
         if variant != "fp32":
-            work = _quantizer(home, variant, recipe, data, refused, progress)
-            yield Step(file, work, (f"{name}/fp32",), recipe.quantize.model_dump())
+            work, source, settings = variants.maker(home, variant, recipe, data, refused, progress)
+            yield Step(file, work, (f"{name}/{source}",), settings.model_dump())
         yield Step(f"{file} calibrated", _calibrator(home / variant, data, progress), (file,))
-
-
-def _quantizer(
-    home: Path, variant: Precision, recipe: Recipe, data: Path, refused: list[str], progress: Progress
-) -> Callable[[], Artifact | None]:
-    def work() -> Artifact | None:
-        source, file, seed = home / "fp32", home / variant, recipe.seed
-        try:
-            return quantize(source, data, file, recipe.quantize, precision=variant, seed=seed, progress=progress)
-        except GateRefusedError as refusal:  # the other files are fine: the run goes on without this one
-            shutil.rmtree(file, ignore_errors=True)  # one of an older recipe must not be measured
-            progress.note(f"  warning: {refusal}")
-            refused.append(str(refusal))
-            return None
-
-    return work
 
 
 def _calibrator(model: Path, data: Path, progress: Progress) -> Callable[[], None]:

@@ -10,6 +10,8 @@ from .soft_terms import Loss, readers, unread
 
 Proportion = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
+# fp32, fp16 and int8 are ONNX files; the others need torch to run
+Variant = Literal["fp32", "fp16", "int8", "torchscript", "exported", "torch-fp16"]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 

@@ -57,7 +57,7 @@ def command(
     config = settle(BenchmarkConfig, {}, given)
     if sentences is not None:
         _refuse_beside_sentences()
-        _print_times(models, sentences, runs or _RUNS, max_length, as_json)
+        _print_times(models, sentences, runs or _RUNS, max_length, config.provider, as_json)
         return
     if runs is not None:
         raise InputError("--runs is for --sentences; with --data it is --repeats")
@@ -85,16 +85,20 @@ def _refuse_beside_sentences() -> None:
     context = click.get_current_context()
     for name in context.params:
         given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-        if given and name not in ("models", "sentences", "runs", "max_length", "as_json"):
+        if given and name not in ("models", "sentences", "runs", "max_length", "provider", "as_json"):
             flag = {"pairs": "map"}.get(name, name).replace("_", "-")
-            raise InputError(f"--{flag} is for --data; --sentences takes --runs, --max-length and --json")
+            raise InputError(f"--{flag} is for --data; --sentences takes --runs, --max-length, --provider and --json")
 
 
-def _print_times(models: tuple[str, ...], sentences: Path, runs: int, max_length: int, as_json: bool) -> None:
+def _print_times(
+    models: tuple[str, ...], sentences: Path, runs: int, max_length: int, provider: str, as_json: bool
+) -> None:
     from ..comparison import time_on_sentences
     from ..display import terminal_progress
 
-    found = time_on_sentences(models, sentences, runs, max_length=max_length, progress=terminal_progress())
+    found = time_on_sentences(
+        models, sentences, runs, max_length=max_length, provider=provider, progress=terminal_progress()
+    )
     if as_json:
         click.echo(json.dumps(found, ensure_ascii=False))
         return

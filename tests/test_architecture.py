@@ -23,8 +23,8 @@ LAYERS = (
     {"data"},
     {"artifact"},
     {"decision", "metrics", "tokenization"},
-    {"classifier"},
-    {"controls", "qdq", "speed"},  # what stages lean on
+    {"classifier", "calibration_metrics"},
+    {"controls", "qdq", "recording", "speed"},  # what stages lean on
     {"worker"},
     {"preparation", "quantization", "calibration", "benchmarking", "reporting", "predicting", "training"},
     {"comparison"},  # a benchmark of any model on any file

@@ -70,7 +70,7 @@ def compare_on_file(
         estimates = evaluate(answer.probabilities, split.labels, config.bootstrap, seed)
         rows.append(
             {
-                "name": names[model], "bytes": artifact.bytes_of(*artifact.files) if artifact else None,
+                "name": names[model], "bytes": _bytes(artifact) if artifact else None,
                 "metrics": {"file": {name: estimate.to_dict() for name, estimate in estimates.items()}},
                 "speed": found.rows, "peak_rss": found.peak_rss, "load_ms": found.load_ms, "nodes": found.nodes,
             }
@@ -167,6 +167,11 @@ def _runner(model: str, artifact: Artifact | None, max_length: int, provider: st
 def _ships(artifact: Artifact) -> bool:
     """Whether it is a form of a model for use, not what a training wrote."""
     return str(artifact.details.get("variant", "torch")) != "torch"
+
+
+def _bytes(artifact: Artifact) -> int:
+    """All that it takes; the epochs that a training kept are no part of the model."""
+    return artifact.bytes_of(*(name for name in artifact.files if "/" not in name))
 
 
 def _answer(

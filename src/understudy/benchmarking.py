@@ -151,9 +151,8 @@ def _answers(
     with progress.track("measure quality on test", len(entries) + len(controls)) as advance:
         for entry in entries:
             entry.artifact.verify()
-            answers[entry.key] = Answers(
-                speed.logits_of(entry.artifact, test.texts, provider), entry.artifact.temperature
-            )
+            found = speed.logits_of(entry.artifact, test.texts, provider)
+            answers[entry.key] = Answers(found, entry.artifact.temperature)
             advance(1)
         for control in controls:
             answers[f"{control.name}/{_control_variant(control)}"] = Answers(control.answer(test.texts), 1.0)
@@ -256,8 +255,7 @@ def _add_speed(
     """Time everything in one interleaved measurement; returns the row of the teacher in a transformers pipeline."""
     random = np.random.default_rng(0)
     texts = [test.texts[row] for row in random.permutation(len(test))[: config.speed_texts]]
-    cores = available_cores()
-    threads = [1, cores] if cores > 1 else [1]
+    threads = sorted({1, available_cores()})
     runners = {e.key: speed.artifact_runner(e.artifact, config.provider) for e in entries if e.timed}
     runners["tfidf-lr/sklearn"] = speed.tfidf_runner(data)
     model = Artifact.load(teacher, "model") if teacher and config.pipeline else None

@@ -239,6 +239,10 @@ def test_layers_are_a_number_or_a_list(layers: int | list[int]) -> None:
             "label.folds trains the teacher again, and train = false leaves it as it is: set folds = 0",
         ),
         (
+            {"students": students({"recovery_epochs": 3})},
+            "students.0: recovery_epochs come after pruning: set prune_heads or prune_units, or remove it",
+        ),
+        (
             {"students": students({}, {"name": "s"})},
             "students must have distinct names, got s, s",
         ),

@@ -22,7 +22,7 @@ from understudy.errors import InputError, RecipeError
 from understudy.quantization import quantize
 from understudy.sections import PruningConfig
 from understudy.tokenization import TextEncoder
-from understudy.training import distill, export, label, loop, narrowing, networks, pruning, train
+from understudy.training import checkpoint, distill, export, label, loop, narrowing, networks, pruning, train
 from understudy.training.losses import supervised
 from understudy.training.networks import HubClassifier, Network
 
@@ -242,7 +242,7 @@ def test_a_refusal_comes_before_the_training(stage: Stage, tmp_path: Path) -> No
 def test_a_killed_recovery_goes_on_to_equal_weights(
     stage: Stage, pruned: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop._Checkpoints, "due", lambda self: True)
+    monkeypatch.setattr(checkpoint.Checkpoints, "due", lambda self: True)
     stage = copy.copy(stage)
     stage.home = tmp_path
     settings = {"prune_heads": 0.5, "prune_units": 0.5, "recovery_epochs": 3}

@@ -41,7 +41,7 @@ LAYERS = (
         "pushing",
     },
     {"comparison"},  # a benchmark of any model on any file
-    {"claiming"},
+    {"claiming", "variants"},
     {"pipeline"},
     {"estimating", "searching", "display"},
     {"commands"},
@@ -141,7 +141,7 @@ def loaded_after(code: str, *packages: str) -> str:
 def test_the_torch_wall() -> None:
     modules = [
         *("classifier", "predicting", "quantization", "calibration", "benchmarking", "comparison", "reporting"),
-        *("reporting.plots", "preparation", "worker", "pipeline", "estimating", "searching", "display"),
+        *("reporting.plots", "preparation", "worker", "variants", "pipeline", "estimating", "searching", "display"),
         *("cli", *(f"commands.{file.stem}" for file in (SRC / "commands").glob("*.py"))),
     ]
     code = "import importlib\n" + "\n".join(f"importlib.import_module('understudy.{name}')" for name in modules)

@@ -142,7 +142,10 @@ def test_a_student_without_a_known_kind(student: dict[str, Any], message: str) -
             {"teacher": {"schedule": "step"}},
             "teacher.schedule: input should be 'linear', 'cosine' or 'constant', got 'step'",
         ),
-        ({"variants": ["int4"]}, "variants.0: input should be 'fp32', 'fp16' or 'int8', got 'int4'"),
+        (
+            {"variants": ["int4"]},
+            "variants.0: input should be 'fp32', 'fp16', 'int8', 'torchscript', 'exported' or 'torch-fp16', got 'int4'",
+        ),
         ({"students": students({"layers": "all"})}, "students.0.layers: input should be a valid integer, got 'all'"),
         (
             {"students": students({"layers": []})},
@@ -238,6 +241,10 @@ def test_layers_are_a_number_or_a_list(layers: int | list[int]) -> None:
         (
             {"label": {"folds": 2}, "teacher": {"train": False}},
             "label.folds trains the teacher again, and train = false leaves it as it is: set folds = 0",
+        ),
+        (
+            {"students": students({"recovery_epochs": 3})},
+            "students.0: recovery_epochs come after pruning: set prune_heads or prune_units, or remove it",
         ),
         (
             {"students": students({}, {"name": "s"})},

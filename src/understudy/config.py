@@ -16,11 +16,13 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from .errors import RecipeError
 from .explaining import explain
-from .sections import NAME, Positive, Proportion
+from .machine import Provider
+from .sections import NAME, Positive, Proportion, Variant
 from .sections import DistillConfig as DistillConfig
 from .sections import LabelConfig as LabelConfig
 from .sections import LabelPolicy as LabelPolicy
 from .sections import OptimizationConfig as OptimizationConfig
+from .sections import PruningConfig as PruningConfig
 from .sections import Section as Section
 from .sections import TeacherConfig as TeacherConfig
 from .soft_terms import TWO_LABELS, inherited
@@ -110,7 +112,7 @@ class _Student(DistillConfig):
         return length
 
 
-class CutStudent(_Student):
+class CutStudent(_Student, PruningConfig):
     """The teacher with fewer layers."""
 
     kind: Literal["cut"] = "cut"
@@ -126,7 +128,7 @@ class CutStudent(_Student):
         return layers
 
 
-class PretrainedStudent(_Student):
+class PretrainedStudent(_Student, PruningConfig):
     """Another pretrained encoder with its own tokenizer."""
 
     kind: Literal["pretrained"] = "pretrained"
@@ -205,6 +207,7 @@ class BenchmarkConfig(Section):
     speed_texts: Positive = Field(400, description="test texts in a timed pass")
     repeats: Positive = Field(3, description="interleaved timed passes per model; the median counts")
     bootstrap: int = Field(2000, ge=100, description="resamples behind an interval")
+    provider: Provider = Field("cpu", description="what onnxruntime runs the models on")
     pipeline: bool = Field(True, description="time the teacher in a plain transformers pipeline, too")
 
 
@@ -218,7 +221,7 @@ class Recipe(Section):
     label: LabelConfig = LabelConfig()
     distill: DistillConfig = DistillConfig()
     students: list[StudentConfig] = Field(min_length=1)
-    variants: list[Literal["fp32", "fp16", "int8"]] = Field(
+    variants: list[Variant] = Field(
         ["fp32", "fp16", "int8"], min_length=1, description="files made and measured for each student"
     )
     controls: Literal["first", "all", "none"] = Field(

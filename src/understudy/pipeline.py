@@ -4,7 +4,7 @@ DIR/
 ├── data/  teacher/  teacher-fp32/  labels/
 ├── pseudo-labels/      the data with the teacher's labels, where train has none
 ├── annotated/          the texts with the teacher's answers, on request
-├── students/NAME/{torch,fp32,fp16,int8}/
+├── students/NAME/{torch,fp32,fp16,int8,torchscript,exported,torch-fp16}/
 ├── controls/NAME-no-teacher/{torch,fp32}/
 ├── tune/               searches; see `searching`
 ├── benchmark/          results, test logits
@@ -14,13 +14,13 @@ DIR/
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from . import variants
 from .annotating import annotate
 from .artifact import MANIFEST, Artifact
 from .benchmarking import RESULTS, Entry, benchmark
@@ -33,7 +33,6 @@ from .label_mapping import mapping_summary
 from .preparation import prepare, summary
 from .progress import Progress
 from .pseudo_labeling import pseudo_label
-from .quantization import GateRefusedError, Precision, quantize
 from .reporting import model_card, report
 
 
@@ -187,25 +186,9 @@ def _student_steps(
     for variant in recipe.variants:
         file = f"{name}/{variant}"
         if variant != "fp32":
-            work = _quantizer(home, variant, recipe, data, refused, progress)
-            yield Step(file, work, (f"{name}/fp32",), recipe.quantize.model_dump())
+            work, source, settings = variants.maker(home, variant, recipe, data, refused, progress)
+            yield Step(file, work, (f"{name}/{source}",), settings.model_dump())
         yield Step(f"{file} calibrated", _calibrator(home / variant, data, progress), (file,))
-
-
-def _quantizer(
-    home: Path, variant: Precision, recipe: Recipe, data: Path, refused: list[str], progress: Progress
-) -> Callable[[], Artifact | None]:
-    def work() -> Artifact | None:
-        source, file, seed = home / "fp32", home / variant, recipe.seed
-        try:
-            return quantize(source, data, file, recipe.quantize, precision=variant, seed=seed, progress=progress)
-        except GateRefusedError as refusal:  # the other files are fine: the run goes on without this one
-            shutil.rmtree(file, ignore_errors=True)  # one of an older recipe must not be measured
-            progress.note(f"  warning: {refusal}")
-            refused.append(str(refusal))
-            return None
-
-    return work
 
 
 def _calibrator(model: Path, data: Path, progress: Progress) -> Callable[[], None]:

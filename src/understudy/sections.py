@@ -11,6 +11,8 @@ from .soft_terms import Loss, readers, unread
 Proportion = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 LabelPolicy = Literal["exact", "drop_and_renormalise", "merge", "abstain"]
+# fp32, fp16 and int8 are ONNX files; the others need torch to run
+Variant = Literal["fp32", "fp16", "int8", "torchscript", "exported", "torch-fp16"]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
@@ -108,6 +110,29 @@ class DistillConfig(OptimizationConfig):
         if self.soft_weight < 1:
             return f"soft_weight = {self.soft_weight:g}"
         return "correct_teacher" if self.correct_teacher else ""
+
+
+class PruningConfig(DistillConfig):
+    """What is taken out of a transformer student once it is trained, and how long it recovers."""
+
+    prune_heads: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="share of each layer's attention heads to remove; transformers alone cannot open the result"
+    )
+    prune_units: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="share of each layer's feed-forward units to remove"
+    )
+    recovery_epochs: Positive = Field(2, description="passes over the transfer set after that, at most")
+
+    @property
+    def prunes(self) -> bool:
+        """Whether anything is to be removed."""
+        return bool(self.prune_heads or self.prune_units)
+
+    @model_validator(mode="after")
+    def _recovery(self) -> Self:
+        if not self.prunes and self.recovery_epochs != type(self).model_fields["recovery_epochs"].default:
+            raise ValueError("recovery_epochs come after pruning: set prune_heads or prune_units, or remove it")
+        return self
 
 
 class LabelConfig(Section):

@@ -138,13 +138,17 @@ def distill(
 @_data
 @_out
 @_seed
+@click.option(
+    "--form", type=click.Choice(["fp32", "torchscript", "exported", "torch-fp16"]), default="fp32", show_default=True,
+    help="fp32: ONNX; the others need torch to run: TorchScript, torch.export, a torch directory with FP16 weights",
+)  # fmt: skip
 @flags(ExportConfig)
-def export(model: Path, data: Path, out: Path, seed: int | None, **given: Any) -> None:
-    """Turn the trained MODEL into ONNX FP32, proved against torch on training texts."""
+def export(model: Path, data: Path, out: Path, seed: int | None, form: Any, **given: Any) -> None:
+    """Turn the trained MODEL into ONNX FP32 or another form, proved against torch on training texts."""
     from ..training import export as stage
 
     config = settle(ExportConfig, {}, given)
-    _end(stage(model, data, out, config, seed=_seed_of(None, seed), progress=terminal_progress()))
+    _end(stage(model, data, out, config, form=form, seed=_seed_of(None, seed), progress=terminal_progress()))
 
 
 @click.command()

@@ -14,9 +14,11 @@ from ..data.task import Labels
 Results = Mapping[str, Any]
 Model = dict[str, Any]
 FILES = {
-    "torch": "PyTorch", "fp32": "ONNX FP32", "fp16": "ONNX FP16", "int8": "ONNX INT8", "sklearn": "scikit-learn",
+    "torch": "PyTorch", "fp32": "ONNX FP32", "fp16": "ONNX FP16", "int8": "ONNX INT8", "torchscript": "TorchScript",
+    "exported": "torch.export", "torch-fp16": "PyTorch FP16", "sklearn": "scikit-learn",
     "none": "no file",
 }  # fmt: skip
+_OF_TORCH = ("torchscript", "exported", "torch-fp16")
 METRICS = {"accuracy": "accuracy", "macro_f1": "macro-F1", "macro_recall": "macro recall"}
 
 
@@ -153,8 +155,9 @@ def shown(results: Results) -> list[Model]:
     return [teacher, *students.values()] if teacher else list(students.values())
 
 
-def _shipping_rank(model: Model) -> tuple[bool, float]:
-    return model["variant"] != "int8", model["bytes"] or float("inf")
+def _shipping_rank(model: Model) -> tuple[bool, bool, float]:
+    """INT8 first, what needs torch last, the smaller the better."""
+    return model["variant"] != "int8", model["variant"] in _OF_TORCH, model["bytes"] or float("inf")
 
 
 def best_student(results: Results) -> tuple[Model | None, str]:

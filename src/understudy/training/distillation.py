@@ -22,6 +22,7 @@ from ..config import (
     CutStudent,
     OptimizationConfig,
     PretrainedStudent,
+    PruningConfig,
     StudentConfig,
     TextCNNStudent,
     TransformerStudent,
@@ -34,7 +35,7 @@ from ..pseudo_labeling import check_trainable, origin
 from ..soft_labels import answered
 from ..soft_terms import TWO_LABELS
 from ..tokenization import TextEncoder
-from . import networks, origins, vocabulary
+from . import networks, origins, pruning, vocabulary
 from .bilstm import BiLSTM
 from .finetuning import Lesson, class_weights, learn
 from .loop import AfterEpoch
@@ -42,6 +43,11 @@ from .losses import distillation, supervised
 from .networks import HubClassifier, Network
 from .targets import teacher_targets
 from .textcnn import TextCNN
+
+_NARROW = (
+    "attention heads were removed, which no config of transformers can say: from_pretrained refuses this directory, "
+    "understudy opens and exports it"
+)
 
 
 @dataclass(frozen=True)
@@ -152,11 +158,19 @@ def teach(
         objective = supervised(weights, config.label_smoothing)
         rows = len(train) + (len(unlabeled) if unlabeled else 0) - _unanswered(sources.labels)
         budget = config.model_copy(update={"epochs": max(1, round(config.epochs * rows / len(train)))})
-    learn(
-        draft, network, text, Lesson(transfer, sources.val, objective, targets), budget, seed=seed, progress=progress,
-        description=f"distill {config.name}" if use_teacher else f"train {config.name} without the teacher",
-        after_epoch=after_epoch,
-    )  # fmt: skip
+    lesson = Lesson(transfer, sources.val, objective, targets)
+    removal = _planned_removal(config, network)
+    said: dict[str, Any] = {"seed": seed, "progress": progress, "after_epoch": after_epoch}
+    said |= {"description": f"distill {config.name}" if use_teacher else f"train {config.name} without the teacher"}
+    learn(draft, network, text, lesson, budget, **said)
+    if removal and isinstance(config, PruningConfig):
+        examples = lesson.examples(network, text)
+        pruning.prune(network.module, removal, examples, objective, config, pad_id=network.pad_id, seed=seed)
+        share = budget.epochs / config.epochs  # more for a twin without the unlabelled texts
+        recovery = budget.model_copy(update={"epochs": max(1, round(config.recovery_epochs * share))})
+        learn(draft, network, text, lesson, recovery, phase="recovery", **said)
+        draft.details |= {"pruned": removal}
+        draft.warnings += [_NARROW] if "heads" in removal else []
     draft.details |= {"kind": config.kind, "soft_labels": use_teacher}
     return network
 
@@ -165,6 +179,13 @@ def _unanswered(labels: Artifact) -> int:
     """How many texts of the transfer set the teacher abstains from."""
     abstained = labels.measurements.get("label_mapping", {}).get("abstained", {})
     return int(sum(count for split, count in abstained.items() if split != "val"))
+
+
+def _planned_removal(config: StudentConfig, network: Network) -> dict[str, dict[str, int]]:
+    """What is to be pruned, refused before the training if it cannot be; nothing in most students."""
+    if isinstance(config, PruningConfig) and isinstance(network.module, HubClassifier):
+        return pruning.plan_removal(network.module.model, config)
+    return {}
 
 
 def _join(train: Split, unlabeled: Split) -> Split:

@@ -6,8 +6,10 @@ understudy train RECIPE --data runs/x/data --out runs/x/teacher
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,6 +91,14 @@ class Lesson:
     objective: Objective
     teacher: NDArray[np.float32] | None = None
 
+    def examples(self, network: Network, text: TextConfig) -> Examples:
+        """The texts as the network reads them, with their targets."""
+        return Examples(TextEncoder(network.tokenizer, text).encode(self.texts.texts), self.texts.labels, self.teacher)
+
+    def checks(self, network: Network, text: TextConfig) -> Examples:
+        """The validation texts as the network reads them."""
+        return Examples(TextEncoder(network.tokenizer, text).encode(self.val.texts), self.val.labels)
+
 
 def learn(
     draft: Draft,
@@ -101,28 +111,37 @@ def learn(
     progress: Progress,
     description: str,
     after_epoch: AfterEpoch = lambda record: None,
+    phase: str = "",
 ) -> None:
-    """Run the one loop on a network and note in the draft what came of it."""
+    """Run the one loop on a network and note in the draft what came of it.
+
+    A later `phase` of a training has checkpoints of its own, and its epochs follow those that the draft knows.
+    """
     networks.check_length(network, text.max_length)
-    encoder = TextEncoder(network.tokenizer, text)
-    examples = Examples(encoder.encode(lesson.texts.texts), lesson.texts.labels, lesson.teacher)
-    checks = Examples(encoder.encode(lesson.val.texts), lesson.val.labels)
+    earlier: dict[str, Any] = draft.measurements if phase else {"history": [], "seconds": 0.0, "steps": 0}
+    before = len(earlier["history"])
+
+    def counted(record: Mapping[str, float]) -> dict[str, float]:
+        return {**record, "epoch": record["epoch"] + before}
 
     def keep(epoch: int) -> None:
         if config.keep_epochs:
-            keep_epoch(draft, network, text, epoch, seed)
+            keep_epoch(draft, network, text, before + epoch, seed)
 
+    examples, checks = lesson.examples(network, text), lesson.checks(network, text)
+    work = draft.work / phase
+    work.mkdir(exist_ok=True)
     result = fit(
-        network.module, examples, checks, lesson.objective, config, seed=seed, pad_id=network.pad_id, work=draft.work,
-        progress=progress, description=description, after_epoch=after_epoch, keep=keep,
+        network.module, examples, checks, lesson.objective, config, seed=seed, pad_id=network.pad_id, work=work,
+        progress=progress, description=description, after_epoch=lambda record: after_epoch(counted(record)), keep=keep,
     )  # fmt: skip
     network.module.cpu()
     describe(draft, network, text)
     draft.measurements |= {
-        "history": result.history,
-        "best_epoch": result.best_epoch,
-        "seconds": result.seconds,
-        "steps": len(result.history) * math.ceil(len(lesson.texts) / config.batch_size),
+        "history": [*earlier["history"], *map(counted, result.history)],
+        "best_epoch": before + result.best_epoch,
+        "seconds": earlier["seconds"] + result.seconds,
+        "steps": earlier["steps"] + len(result.history) * math.ceil(len(lesson.texts) / config.batch_size),
     }
 
 

@@ -29,7 +29,7 @@ from ..artifact import Artifact
 from ..errors import ArtifactError, InputError, first_line
 from ..hub import repositories
 from ..label_mapping import LabelMapping, read_mapping
-from . import hub_tokenizers, surgery
+from . import hub_tokenizers, narrowing, surgery
 from .bilstm import BiLSTM
 from .hub_classifier import HubClassifier as HubClassifier
 from .origins import resolve
@@ -85,6 +85,7 @@ def load_pretrained(name: str, labels: Sequence[str], dropout: float, seed: int)
     source = resolve(name)
     try:
         config = AutoConfig.from_pretrained(source, num_labels=len(labels))
+        narrowing.refuse_narrow(name, config)
         surgery.name_labels(config, labels)
         surgery.set_dropout(config, dropout)
         torch.manual_seed(seed)
@@ -125,6 +126,7 @@ def load_classifier(name: str) -> tuple[Network, list[str]]:
             )  # fmt: skip
     except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
         raise InputError(f"model {name!r} cannot be loaded: {first_line(error)}") from None
+    narrowing.refuse_narrow(name, model.config)
     _check_ready(name, model.config, report)
     network = _network(model, source, name)
     if model.config.num_labels == 1:
@@ -224,8 +226,7 @@ def load(artifact: Artifact) -> Network:
             module.load_state_dict(load_file(artifact.path / "model.safetensors"))
         else:
             with quiet():
-                model = AutoModelForSequenceClassification.from_pretrained(artifact.path, dtype=torch.float32)
-            module = HubClassifier(model, read_mapping(artifact.path))
+                module = HubClassifier(narrowing.open_classifier(artifact.path), read_mapping(artifact.path))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ArtifactError(f"{artifact.path} holds no model that can be loaded: {first_line(error)}") from None
     tokenizer = Tokenizer.from_file(str(artifact.path / "tokenizer.json"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..worker import Subject, answer_questions, limit_threads
 
@@ -29,17 +30,18 @@ def _load(what: str, threads: int, max_length: int) -> Subject:
     torch.set_num_threads(threads)
     source = resolve(what)
     tokenizer = AutoTokenizer.from_pretrained(source)
-    model = AutoModelForSequenceClassification.from_pretrained(source, dtype=torch.float32, use_safetensors=True)
-    classify = pipeline(
-        "text-classification", model=model, tokenizer=tokenizer, device=-1, truncation=True, max_length=max_length,
-        top_k=None,
-    )  # fmt: skip
     if (Path(what) / MANIFEST).exists():
         artifact = Artifact.load(Path(what), "model")
         network, text = networks.load(artifact), artifact.text
         labels: Sequence[str] = artifact.task.labels if artifact.task else ()
+        model: Any = network.module.model
     else:
         (network, labels), text = networks.load_classifier(what), None
+        model = AutoModelForSequenceClassification.from_pretrained(source, dtype=torch.float32, use_safetensors=True)
+    classify = pipeline(
+        "text-classification", model=model, tokenizer=tokenizer, device=-1, truncation=True, max_length=max_length,
+        top_k=None,
+    )  # fmt: skip
     encoder = TextEncoder(network.tokenizer, text or TextConfig(("html", "nfc"), max_length))
     cpu = torch.device("cpu")
     return Subject(

@@ -40,7 +40,7 @@ def cut(model: Any, layers: int | Sequence[int], dropout: float) -> Any:
     total = int(config.num_hidden_layers)
     check_cut(layers, total)
     chosen = list(range(layers)) if isinstance(layers, int) else list(layers)
-    prefix = _layers_prefix(model, total)
+    prefix = layers_prefix(model, total)
     config.num_hidden_layers = len(chosen)
     for name, value in vars(config).items():
         if isinstance(value, list | tuple) and len(value) == total and name not in _NOT_BY_LAYER:
@@ -127,7 +127,8 @@ def _head(model: Any) -> nn.Linear:
     return heads[-1]
 
 
-def _layers_prefix(model: nn.Module, total: int) -> str:
+def layers_prefix(model: nn.Module, total: int) -> str:
+    """The name of the list of layers; raises RecipeError if there is none."""
     for name, layer in model.named_modules():
         if isinstance(layer, nn.ModuleList) and len(layer) == total:
             return str(name)

@@ -253,8 +253,7 @@ def _add_speed(
     progress: Progress,
 ) -> dict[str, Any] | None:
     """Time everything in one interleaved measurement; returns the row of the teacher in a transformers pipeline."""
-    random = np.random.default_rng(0)
-    texts = [test.texts[row] for row in random.permutation(len(test))[: config.speed_texts]]
+    texts = [test.texts[row] for row in np.random.default_rng(0).permutation(len(test))[: config.speed_texts]]
     threads = sorted({1, available_cores()})
     runners = {e.key: speed.artifact_runner(e.artifact, config.provider) for e in entries if e.timed}
     runners["tfidf-lr/sklearn"] = speed.tfidf_runner(data)
@@ -262,9 +261,8 @@ def _add_speed(
     if model and model.text:
         runners["teacher/torch"] = speed.pipeline_runner(str(model.path), model.text.max_length)
     with progress.track("measure speed", len(threads) * len(speed.BATCHES)) as advance:
-        found = dict(
-            zip(runners, speed.measure(list(runners.values()), texts, threads, config.repeats, advance), strict=True)
-        )
+        speeds = speed.measure(list(runners.values()), texts, threads, config.repeats, advance)
+    found = dict(zip(runners, speeds, strict=True))
     baselines = {"pipeline": found.get("teacher/torch"), "onnx_fp32": found.get("teacher/fp32")}
     for row in rows:
         _note_speed(row, found.get(f"{row['name']}/{row['variant']}"), baselines)

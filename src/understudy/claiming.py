@@ -1,4 +1,4 @@
-"""Who may work in the directory of a run: one process at a time, for one task."""
+"""The directory of a run: one process at a time works in it, for one task."""
 
 from __future__ import annotations
 

@@ -16,19 +16,24 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from .errors import RecipeError
 from .explaining import Kinds, explain
-from .sections import NAME, Positive, Proportion
+from .machine import Provider
+from .sections import NAME, Positive, Proportion, Variant
 from .sections import DistillConfig as DistillConfig
 from .sections import LabelConfig as LabelConfig
+from .sections import LabelPolicy as LabelPolicy
 from .sections import OptimizationConfig as OptimizationConfig
+from .sections import PruningConfig as PruningConfig
 from .sections import Section as Section
+from .sections import TeacherConfig as TeacherConfig
 from .soft_terms import TWO_LABELS, inherited
 from .space import TuneConfig, search_space
 from .teachers import TEACHER_KINDS as TEACHER_KINDS
-from .teachers import AnyTeacher, no_network
-from .teachers import TeacherConfig as TeacherConfig
+from .teachers import AnyTeacher, unread_settings
 
 Normalization = Literal["html", "nfc", "users", "links"]
 Metric = Literal["accuracy", "macro_f1", "macro_recall"]
+TableFormat = Literal["csv", "parquet"]
+FORMATS: tuple[TableFormat, ...] = ("csv", "parquet")
 S = TypeVar("S", bound=Section)
 
 
@@ -50,11 +55,16 @@ class TaskConfig(Section):
 class DataConfig(Section):
     """Where the texts are and how they are cut into splits."""
 
-    train: str = Field(description="file of labelled texts (.csv .tsv .jsonl .parquet), or a split name with `hub`")
+    train: str = Field(description="file of labelled texts, its URL#sha256=HEX, or a split name with `hub`")
+    train_labels: bool = Field(
+        True, description="false: labels in `train` are not read; students learn from a ready teacher alone"
+    )
     val: str = Field("", description="validation file or split; empty: cut from train")
     test: str = Field("", description="test file or split; empty: cut from train")
     unlabeled: list[str] = Field([], description="files of texts without labels, added to the transfer set")
-    hub: str = Field("", description="name of a data set on the Hugging Face hub; train, val and test are its splits")
+    hub: str = Field(
+        "", description="data set on the Hugging Face hub (NAME[@REVISION]), of which train, val, test are splits"
+    )
     hub_config: str = Field("", description="configuration of the hub data set")
     text: str = Field("text", description="column of the text")
     label: str = Field("label", description="column of the label: a declared name, or its index")
@@ -80,6 +90,8 @@ class DataConfig(Section):
             raise ValueError("val_size + test_size must leave rows to train on")
         if self.hub_config and not self.hub:
             raise ValueError("hub_config needs hub")
+        if not self.train_labels and not self.test:
+            raise ValueError("without train_labels a test split cut from train has no labels: set test")
         return self
 
 
@@ -102,7 +114,7 @@ class _Student(DistillConfig):
         return length
 
 
-class CutStudent(_Student):
+class CutStudent(_Student, PruningConfig):
     """The teacher with fewer layers."""
 
     kind: Literal["cut"] = "cut"
@@ -118,7 +130,7 @@ class CutStudent(_Student):
         return layers
 
 
-class PretrainedStudent(_Student):
+class PretrainedStudent(_Student, PruningConfig):
     """Another pretrained encoder with its own tokenizer."""
 
     kind: Literal["pretrained"] = "pretrained"
@@ -197,6 +209,7 @@ class BenchmarkConfig(Section):
     speed_texts: Positive = Field(400, description="test texts in a timed pass")
     repeats: Positive = Field(3, description="interleaved timed passes per model; the median counts")
     bootstrap: int = Field(2000, ge=100, description="resamples behind an interval")
+    provider: Provider = Field("cpu", description="what onnxruntime runs the models on")
     pipeline: bool = Field(True, description="time the teacher in a plain transformers pipeline, too")
 
 
@@ -210,11 +223,14 @@ class Recipe(Section):
     label: LabelConfig = LabelConfig()
     distill: DistillConfig = DistillConfig()
     students: list[StudentConfig] = Field(min_length=1)
-    variants: list[Literal["fp32", "fp16", "int8"]] = Field(
+    variants: list[Variant] = Field(
         ["fp32", "fp16", "int8"], min_length=1, description="files made and measured for each student"
     )
     controls: Literal["first", "all", "none"] = Field(
         "first", description="which students get a twin that learns without the teacher"
+    )
+    annotated: list[TableFormat] = Field(
+        [], description="files of all texts with the teacher's label and probabilities, beside the models"
     )
     export: ExportConfig = ExportConfig()
     quantize: QuantizeConfig = QuantizeConfig()
@@ -240,16 +256,26 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if isinstance(self.teacher, TeacherConfig):
-            if self.label.folds and not self.teacher.train:
-                raise ValueError(
-                    "label.folds trains the teacher again, and train = false leaves it as it is: set folds = 0"
-                )
-        elif vain := no_network(self.teacher.kind, self.label, self.benchmark.model_fields_set, self.students):
+        if vain := unread_settings(self.teacher, self.label, self.benchmark, self.students):
             raise ValueError(vain)
+        if not self.data.train_labels:
+            self._without_gold()
         if len(self.task.labels) == 2 and any(student.loss == "dkd" for student in self.students):
             raise ValueError(TWO_LABELS)
         return self
+
+    def _without_gold(self) -> None:
+        """Refuse what needs the gold labels that are not read."""
+        none = "data.train_labels = false leaves no gold labels:"
+        if isinstance(self.teacher, TeacherConfig) and self.teacher.train:
+            raise ValueError(f"{none} the teacher cannot be trained; set teacher.train = false")
+        if self.controls != "none":
+            raise ValueError(f'{none} no student can learn without the teacher; set controls = "none"')
+        for student in self.students:
+            if student.needs_gold:
+                raise ValueError(f"{none} student {student.name} cannot have {student.needs_gold}")
+        if sought := {"soft_weight", "correct_teacher", "class_weights"} & set(self.tune.space):
+            raise ValueError(f"{none} tune.space cannot have {', '.join(sorted(sought))}")
 
     @model_validator(mode="after")
     def _search(self) -> Self:

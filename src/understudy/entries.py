@@ -46,7 +46,7 @@ class Entry:
 
     @property
     def variant(self) -> str:
-        """fp32, fp16 or int8."""
+        """fp32, fp16, int8, or a form that torch runs."""
         return str(self.artifact.details["variant"])
 
     @property

@@ -2,7 +2,9 @@
 
 DIR/
 ├── data/  teacher/  teacher-fp32/  labels/
-├── students/NAME/{torch,fp32,fp16,int8}/
+├── pseudo-labels/      the data with the teacher's labels, where train has none
+├── annotated/          the texts with the teacher's answers, on request
+├── students/NAME/{torch,fp32,fp16,int8,torchscript,exported,torch-fp16}/
 ├── controls/NAME-no-teacher/{torch,fp32}/
 ├── tune/               searches; see `searching`
 ├── benchmark/          results, test logits
@@ -12,12 +14,14 @@ DIR/
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from . import variants
+from .annotating import annotate
 from .answering import appoint, outside
 from .answering import label as label_with_answers
 from .artifact import MANIFEST, Artifact
@@ -27,9 +31,10 @@ from .claiming import claimed
 from .classifier import TOKENIZER_FILE
 from .config import CutStudent, Recipe, StudentConfig, TeacherConfig
 from .files import write_atomically
+from .label_mapping import mapping_summary
 from .preparation import prepare, summary
 from .progress import Progress
-from .quantization import GateRefusedError, Precision, quantize
+from .pseudo_labeling import pseudo_label
 from .reporting import model_card, report
 from .teachers import OtherTeacher
 
@@ -83,6 +88,8 @@ def _tell(made: Artifact | None, progress: Progress) -> None:
         progress.note(f"  mean confidence of the teacher: {means}")
         for sentence in made.measurements.get("answers", {}).get("said", []):
             progress.note(f"  {sentence}")
+        for line in mapping_summary(made.measurements.get("label_mapping")):
+            progress.note(f"  {line}")
     for warning in made.warnings:
         progress.note(f"  warning: {warning}")
 
@@ -98,11 +105,25 @@ def plan(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> It
     )
     if isinstance(recipe.teacher, TeacherConfig):
         yield from _teacher_steps(recipe.teacher, recipe, out, progress)
-        finals = ["teacher-fp32 calibrated"]
     else:
         yield from _answer_steps(recipe.teacher, recipe, out, base, progress)
-        finals = ["labels"]
-    refused = list[str]()
+    if recipe.annotated:
+        yield Step(
+            "annotated",
+            lambda: annotate(out / "labels", data, out / "annotated", recipe.annotated, progress=progress),
+            ("labels",),
+            {"formats": recipe.annotated},
+        )
+    known = known_data(recipe, out)
+    if known != data:
+        answer = partial(pseudo_label, out / "labels", data, known, progress=progress)
+        yield Step(known.name, answer, ("labels",))
+    finals, refused = ["labels", known.name], list[str]()
+    if isinstance(recipe.teacher, TeacherConfig):
+        finals.append("teacher-fp32")
+        if recipe.data.train_labels or recipe.data.val:  # its own answers would say nothing about how sure it should be
+            finals.append("teacher-fp32 calibrated")
+            yield Step(finals[-1], _calibrator(out / "teacher-fp32", known, progress), ("teacher-fp32", known.name))
     for student in recipe.students:
         for step in _student_steps(student, recipe, out, refused, progress):
             finals.append(step.out)
@@ -141,7 +162,6 @@ def _teacher_steps(teacher: TeacherConfig, recipe: Recipe, out: Path, progress: 
         ("teacher",),
         recipe.export.model_dump(),
     )
-    yield Step("teacher-fp32 calibrated", _calibrator(onnx, data, progress), ("teacher-fp32",))
 
 
 def _answer_steps(
@@ -168,18 +188,23 @@ def twins(recipe: Recipe) -> list[StudentConfig]:
     return {"none": [], "first": list(recipe.students[:1]), "all": list(recipe.students)}[recipe.controls]
 
 
+def known_data(recipe: Recipe, out: Path) -> Path:
+    """The data that all stages after the labels read: where train has no gold labels, that with the teacher's."""
+    return out / ("data" if recipe.data.train_labels else "pseudo-labels")
+
+
 def _student_steps(
     student: StudentConfig, recipe: Recipe, out: Path, refused: list[str], progress: Progress
 ) -> Iterator[Step]:
     from .training import distill, export
 
-    seed, data = recipe.seed, out / "data"
+    seed, data = recipe.seed, known_data(recipe, out)
     home = out / "students" / student.name
     name = f"students/{student.name}"
     yield Step(
         f"{name}/torch",
         lambda: distill(out / "teacher", out / "labels", data, home / "torch", student, seed=seed, progress=progress),
-        ("labels",),
+        ("labels", data.name),
         student.model_dump(),
     )
     yield Step(
@@ -191,25 +216,9 @@ def _student_steps(
     for variant in recipe.variants:
         file = f"{name}/{variant}"
         if variant != "fp32":
-            work = _quantizer(home, variant, recipe, data, refused, progress)
-            yield Step(file, work, (f"{name}/fp32",), recipe.quantize.model_dump())
+            work, source, settings = variants.maker(home, variant, recipe, data, refused, progress)
+            yield Step(file, work, (f"{name}/{source}",), settings.model_dump())
         yield Step(f"{file} calibrated", _calibrator(home / variant, data, progress), (file,))
-
-
-def _quantizer(
-    home: Path, variant: Precision, recipe: Recipe, data: Path, refused: list[str], progress: Progress
-) -> Callable[[], Artifact | None]:
-    def work() -> Artifact | None:
-        source, file, seed = home / "fp32", home / variant, recipe.seed
-        try:
-            return quantize(source, data, file, recipe.quantize, precision=variant, seed=seed, progress=progress)
-        except GateRefusedError as refusal:  # the other files are fine: the run goes on without this one
-            shutil.rmtree(file, ignore_errors=True)  # one of an older recipe must not be measured
-            progress.note(f"  warning: {refusal}")
-            refused.append(str(refusal))
-            return None
-
-    return work
 
 
 def _calibrator(model: Path, data: Path, progress: Progress) -> Callable[[], None]:
@@ -223,7 +232,7 @@ def _calibrator(model: Path, data: Path, progress: Progress) -> Callable[[], Non
 def _twin_steps(student: StudentConfig, recipe: Recipe, out: Path, progress: Progress) -> Iterator[Step]:
     from .training import distill, export
 
-    seed, data = recipe.seed, out / "data"
+    seed, data = recipe.seed, known_data(recipe, out)
     home = out / "controls" / f"{student.name}-no-teacher"
     name = f"controls/{home.name}"
 
@@ -249,13 +258,14 @@ def _measure(recipe: Recipe, out: Path, refused: list[str], progress: Progress) 
         entries += [Entry(student.name, "student", home) for home in homes if home.exists()]
     for name in (f"{student.name}-no-teacher" for student in twins(recipe)):
         entries.append(Entry(name, "control", out / "controls" / name / "fp32", timed=False))
-    shown = recipe.model_dump(exclude={"tune"})  # a search changes nothing in a run
-    notes = {"recipe": shown, "training": _trainings(recipe, out), "refused": refused}
+    shown = recipe.model_dump(exclude={"tune", "annotated"})  # they change nothing that is measured
+    notes: dict[str, Any] = {"recipe": shown, "training": _trainings(recipe, out), "refused": refused}
     labels = Artifact.load(out / "labels")
-    notes |= {"teacher_confidence": labels.measurements["confidence"]}
-    notes |= {"remarks": [*labels.warnings, *labels.measurements.get("answers", {}).get("said", [])]}
+    facts = labels.measurements
+    notes |= {"teacher_confidence": facts["confidence"], "label_mapping": facts.get("label_mapping")}
+    notes |= {"remarks": [*labels.warnings, *facts.get("answers", {}).get("said", [])]}
     return benchmark(
-        entries, out / "data", out / "benchmark", recipe.benchmark, teacher=out / "teacher",
+        entries, known_data(recipe, out), out / "benchmark", recipe.benchmark, teacher=out / "teacher",
         labels=None if is_model else out / "labels", notes=notes, seed=recipe.seed, progress=progress,
     )  # fmt: skip
 

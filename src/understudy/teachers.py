@@ -9,35 +9,13 @@ from urllib.parse import urlsplit
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from .sections import OptimizationConfig, Positive, Proportion, Section
+from .sections import Positive, Proportion, Section, TeacherConfig
 
 PROMPT = (
     "Which one of these labels fits the text best: {labels}? Answer with the label and nothing else.\n\nText: {text}"
 )
 NO_NETWORK = "a teacher of kind {} has no layers and no embeddings to start from"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-class TeacherConfig(OptimizationConfig):
-    """The large classifier."""
-
-    kind: Literal["model"] = "model"
-    model: str = Field("bundled:minilm-l6", description="hub name, directory (as seen from here) or bundled:minilm-l6")
-    train: bool = Field(True, description="fine-tune it; false: a ready classifier, taken as it is")
-    label_map: dict[str, str] = Field({}, description="the ready classifier's label names to the task's")
-    max_length: int = Field(128, ge=4, le=8192, description="tokens kept of a text")
-    freeze_encoder: bool = Field(False, description="train the classification head only")
-
-    @model_validator(mode="after")
-    def _ready(self) -> Self:
-        if self.train and self.label_map:
-            raise ValueError("label_map is for a ready classifier: set train = false")
-        if not self.train:
-            unused = sorted(self.model_fields_set & set(OptimizationConfig.model_fields))
-            unused += ["freeze_encoder"] if self.freeze_encoder else []
-            if unused:
-                raise ValueError(f"a ready classifier (train = false) is not trained: remove {', '.join(unused)}")
-        return self
 
 
 class TableTeacher(Section):
@@ -161,13 +139,17 @@ def unread_label_settings(kind: str, given: set[str]) -> str:
     return ""
 
 
-def no_network(kind: str, label: Section, measured: set[str], students: Sequence[Any]) -> str:
-    """Why a recipe asks a teacher that is not a network for what only a network has; empty if it does not."""
+def unread_settings(teacher: Section, label: Section, benchmark: Section, students: Sequence[Any]) -> str:
+    """Why a recipe asks its teacher for what it has not: another training, layers, speed; empty if it does not."""
+    if isinstance(teacher, TeacherConfig):
+        vain = "label.folds trains the teacher again, and train = false leaves it as it is: set folds = 0"
+        return vain if label.model_dump()["folds"] and not teacher.train else ""
+    kind = str(teacher.model_dump()["kind"])
     for student in students:
         if student.kind == "cut":
             return f"student {student.name}: {NO_NETWORK.format(kind)}: choose another kind than cut"
         if getattr(student, "teacher_embeddings", False):
             return f"student {student.name}: {NO_NETWORK.format(kind)}: set teacher_embeddings = false"
-    if "pipeline" in measured:
+    if "pipeline" in benchmark.model_fields_set:
         return f"benchmark.pipeline times a teacher that is a model, and this one is a {kind}: remove it"
     return unread_label_settings(kind, label.model_fields_set)

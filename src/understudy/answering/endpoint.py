@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..decision import label_permutation
 from ..errors import ArtifactError, RecipeError, WorkError
+from ..label_mapping import label_permutation
 from ..teachers import EndpointTeacher
 from .client import Client, RefusedError
 from .costs import Bill, bill_of, estimated, paid

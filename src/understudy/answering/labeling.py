@@ -15,7 +15,7 @@ from ..data.task import Split
 from ..decision import fit_temperature
 from ..errors import ArtifactError, DataError
 from ..progress import Progress, Silent
-from ..soft_labels import Sheet, confidence, read_labels, splits_to_label, write_shard
+from ..soft_labels import Sheet, confidence, open_splits, read_labels, write_shard
 from ..teachers import EndpointTeacher, FunctionTeacher, OtherTeacher, TableTeacher
 from .appointing import ANSWERS
 from .asking import Asker, asked, settings_of
@@ -39,7 +39,7 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
     assert source.task is not None and lead.task is not None
     if lead.task.labels != source.task.labels:
         raise ArtifactError(f"{teacher} was made for other labels than those of {data}; run `understudy train` again")
-    splits, settings = splits_to_label(data), settings_of(lead)
+    splits, settings = open_splits(data), settings_of(lead)
     later = source.measurements["splits"]["test"]["rows"] if getattr(settings, "test", False) else 0
     with (
         asked(lead, splits, later, config.batch_size, progress) as asker,

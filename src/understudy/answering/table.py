@@ -13,8 +13,8 @@ from ..data.formats import check_columns, iter_rows
 from ..data.labels import is_missing
 from ..data.normalization import normalize
 from ..data.task import Split
-from ..decision import label_permutation
 from ..errors import ArtifactError, DataError
+from ..label_mapping import label_permutation
 from ..teachers import TableTeacher
 from .rows import log_probabilities
 

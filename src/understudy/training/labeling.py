@@ -8,6 +8,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ..artifact import Artifact, Draft, Plan, finished, writing
 from ..config import LabelConfig
@@ -15,8 +18,9 @@ from ..data.storing import TEST_FILE
 from ..data.task import Split
 from ..decision import fit_temperature
 from ..errors import ArtifactError
+from ..label_mapping import LabelMapping, read_mapping, write_mapping
 from ..progress import Progress, Silent
-from ..soft_labels import Sheet, confidence, splits_to_label, write_shard
+from ..soft_labels import OWN, Sheet, confidence, open_splits, write_shard
 from ..soft_labels import read_labels as read_labels
 from ..tokenization import TextEncoder
 from . import folds, networks
@@ -47,9 +51,11 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
             f"{teacher} decides between {', '.join(model.task.labels)}, the labels of {data} are "
             f"{', '.join(source.task.labels)}: train a teacher on this data first"
         )
-    splits = splits_to_label(data)
+    splits, mapping = open_splits(data), read_mapping(teacher)
     with writing(out, plan, "labels") as draft:
         draft.task, draft.text = source.task, model.text
+        if mapping is not None:
+            write_mapping(mapping, draft.path)
         sheets = [Sheet(split.name, split) for split in splits]
         taken_up = 0
         if config.folds:
@@ -64,6 +70,8 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
             "of_an_interrupted_run": taken_up,
             "confidence": confidence(draft.path, splits),
         }
+        if mapping is not None:
+            draft.measurements["label_mapping"] = _mapped(draft.path, splits, mapping)
     return Artifact.load(out)
 
 
@@ -97,7 +105,8 @@ def _label(
     device = choose_device(config.device)
     network.module.to(device)
     encoder = TextEncoder(network.tokenizer, model.text)
-    taken_up = 0
+    taken_up, mapping = 0, read_mapping(model.path)
+    answers = networks.in_own_labels(network)
     with progress.track(description, sum(len(sheet.texts) for sheet in sheets)) as advance:
         for sheet in sheets:
             for shard, part in sheet.shards(draft.path, config.shard_size):
@@ -106,6 +115,24 @@ def _label(
                     taken_up += len(part)
                     continue
                 tokens = encoder.encode(part.texts)
-                logits = infer(network.module, tokens, network.pad_id, device, config.batch_size, advance)
-                write_shard(shard, draft.work / shard.name, part.ids, logits)
+                logits = infer(answers, tokens, network.pad_id, device, config.batch_size, advance)
+                aside = draft.work / shard.name
+                if mapping is None:
+                    write_shard(shard, aside, part.ids, logits)
+                else:
+                    write_shard(shard, aside, part.ids, mapping.apply(logits).astype(np.float32), logits)
     return taken_up
+
+
+def _mapped(directory: Path, splits: Sequence[Split], mapping: LabelMapping) -> dict[str, Any]:
+    """The mapping, and by split the mean probability and the texts that it takes from the teacher's answers."""
+    found: dict[str, Any] = {
+        "dropped_mass": {}, "best_means_nothing": {}, "abstained": {}, "texts": {},
+    }  # fmt: skip
+    for split in (split for split in splits if len(split)):
+        own = read_labels(directory, split.name, split.ids, OWN)
+        found["dropped_mass"][split.name] = float(mapping.dropped_mass(own).mean())
+        found["best_means_nothing"][split.name] = int(mapping.best_means_nothing(own).sum())
+        found["abstained"][split.name] = int(mapping.abstains(own).sum())
+        found["texts"][split.name] = len(split)
+    return mapping.to_dict() | found

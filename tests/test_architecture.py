@@ -27,7 +27,7 @@ LAYERS = (
     {"controls", "qdq", "recording", "speed"},  # what stages lean on
     {"worker"},
     {"preparation", "quantization", "calibration", "benchmarking", "reporting", "predicting", "training"},
-    {"comparison"},  # a benchmark of any model on any file
+    {"comparison", "tracking"},  # a benchmark of any model on any file; MLflow
     {"pipeline"},
     {"estimating", "searching", "display"},
     {"commands"},

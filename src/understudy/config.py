@@ -222,6 +222,7 @@ class Recipe(Section):
     """A whole run."""
 
     seed: int = Field(13, ge=0, description="drives every random choice")
+    track: Literal["none", "mlflow"] = Field("none", description="where `run` and `tune` also record what they made")
     task: TaskConfig
     data: DataConfig
     teacher: TeacherConfig = TeacherConfig()

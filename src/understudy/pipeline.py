@@ -33,6 +33,7 @@ from .preparation import prepare, summary
 from .progress import Progress
 from .quantization import GateRefusedError, Precision, quantize
 from .reporting import model_card, report
+from .tracking import tracking
 
 NOTE = "run.json"
 LOCK = ".lock"
@@ -50,8 +51,8 @@ class Step:
 
 def run(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> dict[str, Any]:
     """Do all stages that are not done yet; returns the results. Raises RecipeError for a directory of another task."""
-    with claimed(out, recipe):
-        work(list(plan(recipe, out, base, progress)), progress)
+    with claimed(out, recipe), tracking(recipe, out, progress) as record:
+        work(list(plan(recipe, out, base, progress)), progress, record)
     results: dict[str, Any] = json.loads((out / "report" / RESULTS).read_text(encoding="utf-8"))
     return results
 
@@ -65,11 +66,12 @@ def claimed(out: Path, recipe: Recipe) -> Iterator[None]:
         yield
 
 
-def work(steps: Sequence[Step], progress: Progress) -> None:
-    """Do the stages that are not done yet, one after the other."""
+def work(steps: Sequence[Step], progress: Progress, record: Callable[[str], None]) -> None:
+    """Do the stages that are not done yet, one after the other, and record each."""
     for number, step in enumerate(steps, 1):
         progress.note(f"[{number}/{len(steps)}] {step.out}")
         _tell(step.work(), progress)
+        record(step.out)
 
 
 def check_cuts(recipe: Recipe) -> None:
@@ -114,12 +116,7 @@ def plan(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> It
             check_cuts(recipe)
         return train(data, teacher, recipe.teacher, seed=seed, progress=progress)
 
-    yield Step(
-        "teacher",
-        learn,
-        ("data",),
-        recipe.teacher.model_dump(),
-    )
+    yield Step("teacher", learn, ("data",), recipe.teacher.model_dump())
     yield Step(
         "labels",
         lambda: label(teacher, data, labels, recipe.label, progress=progress),
@@ -234,7 +231,7 @@ def _measure(recipe: Recipe, out: Path, refused: list[str], progress: Progress) 
         entries += [Entry(student.name, "student", home) for home in homes if home.exists()]
     for name in (f"{student.name}-no-teacher" for student in twins(recipe)):
         entries.append(Entry(name, "control", out / "controls" / name / "fp32", timed=False))
-    shown = recipe.model_dump(exclude={"tune"})  # a search changes nothing in a run
+    shown = recipe.model_dump(exclude={"tune", "track"})  # they change nothing in a run
     notes = {"recipe": shown, "training": _trainings(recipe, out), "refused": refused}
     notes |= {"teacher_confidence": Artifact.load(out / "labels").measurements["confidence"]}
     return benchmark(

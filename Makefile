@@ -19,8 +19,8 @@ test-all: test
 check: lint test-all wheel-test verify-results
 
 lint: $(VENV)/.installed
-	$(BIN)/ruff format --check src tests benchmarks docs
-	$(BIN)/ruff check src tests benchmarks docs
+	$(BIN)/ruff format --check src tests benchmarks docs notebooks
+	$(BIN)/ruff check src tests benchmarks docs notebooks
 	$(BIN)/mypy
 
 # Write the reference of every recipe key from the settings in the code.

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from .artifact import MANIFEST, Artifact
@@ -98,9 +99,10 @@ class _Tracker:
             yield
         except Exception as error:  # of MLflow, of its database driver, of its HTTP client
             self.store = None
+            reason = shorten(_without_password(first_line(error)), 160, placeholder=" …")
             self.progress.note(
-                f"  warning: MLflow cannot record this: {_without_password(first_line(error))}; "
-                "the work goes on, and the next time this command runs it records what is missing"
+                f"  warning: MLflow cannot record this: {reason}; the work goes on, and the next time that this "
+                "command runs it records what is missing"
             )
 
 

@@ -29,7 +29,7 @@ def training(evidence: Evidence) -> Figure | None:
     all_axes = figure.subplots(3 * lines, columns, squeeze=False, gridspec_kw={"height_ratios": [3, 2, 1.2] * lines})
     values = [epoch[s] for run in runs for epoch in run["history"] for s in scores if epoch.get(s) is not None]
     for index in range(lines * columns):
-        panels = all_axes[3 * (index // columns) : 3 * (index // columns) + 3, index % columns]
+        panels = list(all_axes[3 * (index // columns) : 3 * (index // columns) + 3, index % columns])
         if index >= len(runs):
             for axes in panels:
                 axes.set_axis_off()

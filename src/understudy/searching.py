@@ -12,13 +12,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from .claiming import claimed
 from .config import Recipe
-from .pipeline import claimed, plan, work
+from .pipeline import known_data, plan, work
 from .progress import Progress
 from .reporting import draw_search
 from .tracking import tracking
 
-_NEEDED = ("data", "teacher", "labels")
+_NEEDED = ("data", "teacher", "labels", "pseudo-labels")
 
 
 def home_of(out: Path, recipe: Recipe) -> Path:
@@ -37,8 +38,8 @@ def search(
         work([step for step in plan(recipe, out, base, progress) if step.out in _NEEDED], progress, record)
         try:
             found = tune(
-                out / "teacher", out / "labels", out / "data", home, recipe.tuned, recipe.tune, seed=recipe.seed,
-                workers=workers, storage=storage, progress=progress,
+                out / "teacher", out / "labels", known_data(recipe, out), home, recipe.tuned, recipe.tune,
+                seed=recipe.seed, workers=workers, storage=storage, progress=progress,
             )  # fmt: skip
             draw_search(home)
         finally:

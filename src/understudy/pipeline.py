@@ -55,7 +55,7 @@ def run(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> dic
     return results
 
 
-def work(steps: Sequence[Step], progress: Progress, record: Callable[[str], None]) -> None:
+def work(steps: Sequence[Step], progress: Progress, record: Callable[[str], None] = lambda stage: None) -> None:
     """Do the stages that are not done yet, one after the other, and record each."""
     for number, step in enumerate(steps, 1):
         progress.note(f"[{number}/{len(steps)}] {step.out}")

@@ -40,7 +40,7 @@ LAYERS = (
         "fetching",
         "pushing",
     },
-    {"comparison"},  # a benchmark of any model on any file
+    {"comparison", "tracking"},  # a benchmark of any model on any file; MLflow
     {"claiming", "variants"},
     {"pipeline"},
     {"estimating", "searching", "display"},
@@ -141,8 +141,8 @@ def loaded_after(code: str, *packages: str) -> str:
 def test_the_torch_wall() -> None:
     modules = [
         *("classifier", "predicting", "quantization", "calibration", "benchmarking", "comparison", "reporting"),
-        *("reporting.plots", "preparation", "worker", "variants", "pipeline", "estimating", "searching", "display"),
-        *("cli", *(f"commands.{file.stem}" for file in (SRC / "commands").glob("*.py"))),
+        *("reporting.plots", "preparation", "worker", "variants", "pipeline", "estimating", "searching"),
+        *("tracking", "display", "cli", *(f"commands.{file.stem}" for file in (SRC / "commands").glob("*.py"))),
     ]
     code = "import importlib\n" + "\n".join(f"importlib.import_module('understudy.{name}')" for name in modules)
     assert loaded_after(code, *HEAVY) == "[]"

@@ -9,14 +9,14 @@ import pytest
 
 from training_kit import STEPS, Failing, PowerCutError, equal, network, train
 from understudy.config import DistillConfig
-from understudy.training import checkpoint
+from understudy.training import checkpoint, loop
 from understudy.training.losses import distillation
 
 
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint after every step."""
-    monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "_SECONDS", 0.0)
     monkeypatch.setattr(checkpoint.Checkpoints, "due", lambda self: True)
 
 

@@ -16,13 +16,15 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from .errors import RecipeError
 from .explaining import Kinds, explain
-from .machine import Provider
 from .sections import NAME, Positive, Proportion, Variant
+from .sections import BenchmarkConfig as BenchmarkConfig
 from .sections import DistillConfig as DistillConfig
+from .sections import ExportConfig as ExportConfig
 from .sections import LabelConfig as LabelConfig
 from .sections import LabelPolicy as LabelPolicy
 from .sections import OptimizationConfig as OptimizationConfig
 from .sections import PruningConfig as PruningConfig
+from .sections import QuantizeConfig as QuantizeConfig
 from .sections import Section as Section
 from .sections import TeacherConfig as TeacherConfig
 from .soft_terms import TWO_LABELS, inherited
@@ -184,39 +186,11 @@ StudentConfig = Annotated[
 ]
 
 
-class ExportConfig(Section):
-    """How a model becomes ONNX."""
-
-    tolerance: float = Field(1e-4, gt=0, description="largest allowed |difference| of a logit from torch")
-    samples: int = Field(200, ge=1, description="texts that the proof runs on")
-
-
-class QuantizeConfig(Section):
-    """How an ONNX model becomes INT8."""
-
-    method: Literal["static", "dynamic"] = Field(
-        "static", description="dynamic makes a prediction depend on the other texts of its batch"
-    )
-    samples: int = Field(400, ge=16, description="training texts that the activation ranges are measured on")
-    embeddings: bool = Field(True, description="quantise the embedding tables, row by row")
-    max_loss: float = Field(0.5, gt=0, description="points of the task metric that may be lost on validation")
-    gate: bool = Field(True, description="compare with the source on validation, repair or refuse")
-
-
-class BenchmarkConfig(Section):
-    """What is measured on the test split."""
-
-    speed_texts: Positive = Field(400, description="test texts in a timed pass")
-    repeats: Positive = Field(3, description="interleaved timed passes per model; the median counts")
-    bootstrap: int = Field(2000, ge=100, description="resamples behind an interval")
-    provider: Provider = Field("cpu", description="what onnxruntime runs the models on")
-    pipeline: bool = Field(True, description="time the teacher in a plain transformers pipeline, too")
-
-
 class Recipe(Section):
     """A whole run."""
 
     seed: int = Field(13, ge=0, description="drives every random choice")
+    track: Literal["none", "mlflow"] = Field("none", description="where `run` and `tune` also record what they made")
     task: TaskConfig
     data: DataConfig
     teacher: AnyTeacher = TeacherConfig()

@@ -37,6 +37,7 @@ from .progress import Progress
 from .pseudo_labeling import pseudo_label
 from .reporting import model_card, report
 from .teachers import OtherTeacher
+from .tracking import tracking
 
 
 @dataclass(frozen=True)
@@ -52,17 +53,18 @@ class Step:
 
 def run(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> dict[str, Any]:
     """Do all stages that are not done yet; returns the results. Raises RecipeError for a directory of another task."""
-    with claimed(out, recipe):
-        work(list(plan(recipe, out, base, progress)), progress)
+    with claimed(out, recipe), tracking(recipe, out, progress) as record:
+        work(list(plan(recipe, out, base, progress)), progress, record)
     results: dict[str, Any] = json.loads((out / "report" / RESULTS).read_text(encoding="utf-8"))
     return results
 
 
-def work(steps: Sequence[Step], progress: Progress) -> None:
-    """Do the stages that are not done yet, one after the other."""
+def work(steps: Sequence[Step], progress: Progress, record: Callable[[str], None] = lambda stage: None) -> None:
+    """Do the stages that are not done yet, one after the other, and record each."""
     for number, step in enumerate(steps, 1):
         progress.note(f"[{number}/{len(steps)}] {step.out}")
         _tell(step.work(), progress)
+        record(step.out)
 
 
 def check_cuts(recipe: Recipe) -> None:
@@ -258,7 +260,7 @@ def _measure(recipe: Recipe, out: Path, refused: list[str], progress: Progress) 
         entries += [Entry(student.name, "student", home) for home in homes if home.exists()]
     for name in (f"{student.name}-no-teacher" for student in twins(recipe)):
         entries.append(Entry(name, "control", out / "controls" / name / "fp32", timed=False))
-    shown = recipe.model_dump(exclude={"tune", "annotated"})  # they change nothing that is measured
+    shown = recipe.model_dump(exclude={"tune", "annotated", "track"})  # they change nothing that is measured
     notes: dict[str, Any] = {"recipe": shown, "training": _trainings(recipe, out), "refused": refused}
     labels = Artifact.load(out / "labels")
     facts = labels.measurements

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from .machine import Provider
 from .soft_terms import Loss, readers, unread
 
 Proportion = Annotated[float, Field(ge=0, le=1)]
@@ -150,3 +151,32 @@ class LabelConfig(Section):
         if folds == 1:
             raise ValueError("must be 0 (off) or at least 2, got 1")
         return folds
+
+
+class ExportConfig(Section):
+    """How a model becomes ONNX."""
+
+    tolerance: float = Field(1e-4, gt=0, description="largest allowed |difference| of a logit from torch")
+    samples: int = Field(200, ge=1, description="texts that the proof runs on")
+
+
+class QuantizeConfig(Section):
+    """How an ONNX model becomes INT8."""
+
+    method: Literal["static", "dynamic"] = Field(
+        "static", description="dynamic makes a prediction depend on the other texts of its batch"
+    )
+    samples: int = Field(400, ge=16, description="training texts that the activation ranges are measured on")
+    embeddings: bool = Field(True, description="quantise the embedding tables, row by row")
+    max_loss: float = Field(0.5, gt=0, description="points of the task metric that may be lost on validation")
+    gate: bool = Field(True, description="compare with the source on validation, repair or refuse")
+
+
+class BenchmarkConfig(Section):
+    """What is measured on the test split."""
+
+    speed_texts: Positive = Field(400, description="test texts in a timed pass")
+    repeats: Positive = Field(3, description="interleaved timed passes per model; the median counts")
+    bootstrap: int = Field(2000, ge=100, description="resamples behind an interval")
+    provider: Provider = Field("cpu", description="what onnxruntime runs the models on")
+    pipeline: bool = Field(True, description="time the teacher in a plain transformers pipeline, too")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from understudy.config import STUDENT_KINDS, Recipe, TaskConfig
+from understudy.config import STUDENT_KINDS, TEACHER_KINDS, Recipe, TaskConfig
 from understudy.sections import DistillConfig, Section
 from understudy.space import Range
 
@@ -32,9 +32,15 @@ def page() -> str:
         for name, field in Recipe.model_fields.items()
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
     }
-    top = [name for name in Recipe.model_fields if name not in (*sections, "students")]
+    top = [name for name in Recipe.model_fields if name not in (*sections, "teacher", "students")]
     parts = [HEAD, "## Before the first section\n", table(Recipe, top)]
     for name, section in sections.items():
+        if name == "label":  # where a recipe has it
+            parts += [
+                "## [teacher]\n",
+                "A model, or with another `kind` answers from elsewhere.\n",
+                *kinds(TEACHER_KINDS),
+            ]
         parts += [f"## [{name}]\n", f"{section.__doc__}\n", table(section, list(section.model_fields))]
         if name == "distill":
             parts += ["Every student takes these settings, and may set each of them itself.\n"]
@@ -44,10 +50,14 @@ def page() -> str:
         "## [[students]]\n",
         "One table for each student: `kind`, the keys of its kind, and any key of [distill].\n",
     ]
-    for kind, section in STUDENT_KINDS.items():
-        own = [name for name in section.model_fields if name not in (*DistillConfig.model_fields, "kind")]
-        parts += [f'### kind = "{kind}"\n', f"{section.__doc__}\n", table(section, own)]
-    return "\n".join(parts)
+    return "\n".join([*parts, *kinds(STUDENT_KINDS, without=DistillConfig)])
+
+
+def kinds(sections: Mapping[str, type[Section]], without: type[Section] = Section) -> Iterator[str]:
+    """The keys of each kind of teacher or student, but those that another section lists."""
+    for name, section in sections.items():
+        own = [key for key in section.model_fields if key not in (*without.model_fields, "kind")]
+        yield from (f'### kind = "{name}"\n', f"{section.__doc__}\n", table(section, own))
 
 
 def table(section: type[Section], names: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Write the README's tables from the committed result files.
+"""Write the tables of the README and of docs/seeds.md from the committed result files.
 
     python benchmarks/tables.py
 
@@ -16,13 +16,15 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent.parent / "README.md"
+PAGES = (README, README.parent / "docs" / "seeds.md")
 Model = dict[str, Any]
 _FILES = {"torch": "transformers pipeline", "fp32": "ONNX FP32", "int8": "ONNX INT8", "sklearn": "scikit-learn"}
 
 
 def main() -> None:
     """Entry point."""
-    README.write_text(updated(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(updated(page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def updated(text: str) -> str:
@@ -44,6 +46,39 @@ def emotion() -> str:
 def sst2() -> str:
     """The same shape of recipe on SST-2."""
     return _run_table("sst2")
+
+
+def imperative() -> str:
+    """The imperative recipe, five seeds."""
+    return _run_table("imperative")
+
+
+def headlines() -> str:
+    """What five projects publish, what their own logs say, and what we measure on the same kind of work."""
+    rows = []
+    for headline in json.loads((RESULTS.parent / "published.json").read_text(encoding="utf-8")):
+        ours = [_sentence(headline["task"], name) for name in headline["models"] if _files(headline["task"])]
+        here = "<br>".join(ours) or f"{headline['without']}: `understudy run recipes/{headline['recipe']}.toml`"
+        rows.append([headline["project"], headline["published"], headline["logs"], here])
+    return _markdown(["project", "published", "by its own logs and code", "understudy"], rows)
+
+
+def _sentence(task: str, name: str) -> str:
+    """A student's INT8 file beside the teacher, in one line."""
+    runs = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(_files(task))]
+    main_run = _main_run(task)
+    metric = main_run["task_metric"]
+    (teacher,) = (m for m in main_run["models"] if (m["name"], m["variant"]) == ("teacher", "fp32"))
+    (model,) = (m for m in main_run["models"] if (m["name"], m["variant"]) == (name, "int8"))
+    values = [100 * found["metrics"]["test"][metric]["value"] for run in runs if (found := _find(run, model))]
+    estimate, reference = model["metrics"]["test"][metric], teacher["metrics"]["test"][metric]
+    interval = "–".join(f"{100 * bound:.1f}" for bound in estimate["ci95"])
+    seeds = f"median of {len(values)} seeds, " if len(values) > 1 else ""
+    return (
+        f"{task}, {name} INT8: {metric} {median(values):.2f} [{interval}] ({seeds}test, n = {estimate['n']:,}; teacher "
+        f"{100 * reference['value']:.2f}), {model['bytes'] / 1e6:.1f} of {teacher['bytes'] / 1e6:.1f} MB, "
+        f"{model['speedup_vs']['pipeline']:.0f} × the pipeline, {model['speedup_vs']['onnx_fp32']:.0f} × ONNX FP32"
+    )
 
 
 def training() -> str:
@@ -148,7 +183,7 @@ def _markdown(header: list[str], rows: list[list[str]]) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "emotion": emotion, "sst2": sst2, "training": training, "startup": startup,
+    "emotion": emotion, "sst2": sst2, "imperative": imperative, "headlines": headlines, "training": training, "startup": startup,
     "processes": processes, "pruning": pruning,
 }  # fmt: skip
 

@@ -15,20 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import speed
+from .answers import Answers, noted
 from .artifact import Artifact, Plan, finished, writing
-from .classifier import MODEL_FILE, TOKENIZER_FILE, Classifier, note_on_arithmetic
+from .classifier import MODEL_FILE, TOKENIZER_FILE, Classifier, decision_of, note_on_arithmetic
 from .config import BenchmarkConfig
 from .controls import Control, bag_of_words, majority
 from .data.storing import read_split
 from .data.task import Split, Task
-from .decision import softmax
 from .errors import InputError
 from .files import write_csv
 from .machine import available_cores, describe, versions
-from .metrics import agreement, confusion, evaluate, mcnemar, paired_difference, per_class, retention
+from .metrics import agreement, mcnemar, paired_difference, retention
 from .progress import Progress, Silent
 
 RESULTS = "results.json"
@@ -70,25 +69,6 @@ class Entry:
         return f"{self.name}/{self.variant}"
 
 
-@dataclass(frozen=True)
-class Answers:
-    """A model's calibrated answers on the test split."""
-
-    logits: NDArray[np.float32]
-    temperature: float
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """The chosen label of each text."""
-        chosen: NDArray[np.int64] = self.logits.argmax(axis=1)
-        return chosen
-
-    @property
-    def probabilities(self) -> NDArray[np.float64]:
-        """(n, labels)"""
-        return softmax(self.logits, self.temperature)
-
-
 def benchmark(
     entries: Sequence[Entry],
     data: Path,
@@ -108,7 +88,7 @@ def benchmark(
     progress = progress or Silent()
     source = Artifact.load(data, "data")
     _refuse_doubles(entries)
-    inputs = {entry.key: f"{entry.artifact.digest}:{entry.artifact.temperature}" for entry in entries}
+    inputs = {entry.key: f"{entry.artifact.digest}:{_decided(entry.artifact)}" for entry in entries}
     inputs |= {"data": source.digest, "recipe": hashlib.sha256(json.dumps(notes).encode()).hexdigest()}
     plan = Plan("benchmark", config.model_dump(), inputs, seed)
     done = finished(out, plan, progress)
@@ -119,20 +99,36 @@ def benchmark(
     with writing(out, plan, "benchmark") as draft:
         draft.task = source.task
         train, val, test = (read_split(data / f"{name}.parquet", name) for name in ("train", "val", "test"))
-        controls = [majority(train, len(source.task.labels)), bag_of_words(train, val, len(source.task.labels))]
+        controls = [majority(train, source.task), bag_of_words(train, val, source.task, *_aim(entries))]
         answers = _answers(entries, controls, test, progress)
         rows = [_describe(entry, out.parent) for entry in entries]
         rows += [_describe_control(control) for control in controls]
         _add_quality(rows, answers, test, source.task, config, seed)
         pipeline = _add_speed(rows, entries, teacher, data, test, config, progress)
         results = {
-            "task": source.task.name, "task_metric": source.task.metric, "labels": list(source.task.labels),
-            "seed": seed, "machine": describe(), "versions": versions(), "data": source.measurements,
+            "task": source.task.name, "kind": source.task.kind, "task_metric": source.task.metric,
+            "labels": list(source.task.labels), "seed": seed, "machine": describe(), "versions": versions(),
+            "data": source.measurements,
             "models": [pipeline, *rows] if pipeline else rows,
             "comparisons": _comparisons(entries, answers, test, source.task, config, seed), **notes,
         }  # fmt: skip
         write_results(draft.path, results, answers, test)
     return Artifact.load(out)
+
+
+def _decided(artifact: Artifact) -> str:
+    """What decides an artifact's answers beside its files."""
+    thresholds = artifact.decision.get("thresholds")
+    return f"{artifact.temperature}" + (f":{thresholds}" if thresholds else "")
+
+
+def _aim(entries: Sequence[Entry]) -> tuple[Any, ...]:
+    """What the thresholds of a multi-label run are for: the control's are fitted for the same."""
+    for entry in entries:
+        goal = entry.artifact.measurements.get("calibration", {}).get("goal")
+        if goal:
+            return goal["threshold_for"], goal["threshold_target"]
+    return ()
 
 
 def _refuse_doubles(entries: Sequence[Entry]) -> None:
@@ -160,10 +156,13 @@ def _answers(
     with progress.track("measure quality on test", len(entries) + len(controls)) as advance:
         for entry in entries:
             entry.artifact.verify()
-            answers[entry.key] = Answers(Classifier(entry.artifact).logits(test.texts), entry.artifact.temperature)
+            classifier = Classifier(entry.artifact)
+            answers[entry.key] = Answers(classifier.logits(test.texts), classifier.decision)
             advance(1)
         for control in controls:
-            answers[f"{control.name}/{_control_variant(control)}"] = Answers(control.answer(test.texts), 1.0)
+            answers[f"{control.name}/{_control_variant(control)}"] = Answers(
+                control.answer(test.texts), control.decision
+            )
             advance(1)
     return answers
 
@@ -174,9 +173,11 @@ def _describe(entry: Entry, root: Path) -> dict[str, Any]:
     calibration = artifact.measurements.get("calibration")
     return {
         "name": entry.name, "role": entry.role, "variant": entry.variant, "params": artifact.details["params"],
-        "bytes": artifact.bytes_of(MODEL_FILE, TOKENIZER_FILE), "temperature": artifact.temperature,
+        "bytes": artifact.bytes_of(MODEL_FILE, TOKENIZER_FILE), **noted(decision_of(artifact)),
         "calibration": calibration and {key: calibration[key] for key in ("before", "after")},
-        "warnings": [*artifact.warnings, *filter(None, [note_on_arithmetic(artifact)])],
+        "warnings": [
+            *artifact.warnings, *(calibration or {}).get("warnings", []), *filter(None, [note_on_arithmetic(artifact)])
+        ],
         "rung": artifact.details.get("rung"),
         "path": Path(os.path.relpath(entry.path, root)).as_posix(),
     }  # fmt: skip
@@ -185,7 +186,8 @@ def _describe(entry: Entry, root: Path) -> dict[str, Any]:
 def _describe_control(control: Control) -> dict[str, Any]:
     return {
         "name": control.name, "role": "control", "variant": _control_variant(control), "params": control.parameters,
-        "bytes": None, "temperature": 1.0, "calibration": None, "warnings": [], "path": None, "rung": None,
+        "bytes": None, **noted(control.decision), "calibration": None, "warnings": [], "path": None, "rung": None,
+        **({} if control.always is None else {"always": control.always}),
     }  # fmt: skip
 
 
@@ -207,13 +209,9 @@ def _add_quality(
     teacher_bytes = next((row["bytes"] for row in rows if row["role"] == "teacher"), None)
     for row in rows:
         answer = answers[f"{row['name']}/{row['variant']}"]
-        table = confusion(test.labels, answer.labels, len(task.labels))
-        estimates = evaluate(answer.probabilities, test.labels, config.bootstrap, seed)
+        estimates = answer.scores(test.labels, config.bootstrap, seed)
         row["metrics"] = {"test": {name: estimate.to_dict() for name, estimate in estimates.items()}}
-        row["per_class"] = [
-            {"label": label, **scores} for label, scores in zip(task.labels, per_class(table), strict=True)
-        ]
-        row["confusion"] = table.tolist()
+        row |= answer.by_label(test.labels, task.labels)
         row["compression_ratio"] = teacher_bytes / row["bytes"] if teacher_bytes and row["bytes"] else None
         row["retention"] = row["agreement"] = None
         if teacher is not None:
@@ -239,8 +237,9 @@ def _add_speed(
     runners = {e.key: speed.classifier_runner(e.path) for e in entries if e.timed}
     runners["tfidf-lr/sklearn"] = speed.tfidf_runner(data)
     model = Artifact.load(teacher, "model") if teacher and config.pipeline else None
+    kind = model.task.kind if model and model.task else "single"
     if model and model.text:
-        runners["teacher/torch"] = speed.pipeline_runner(str(model.path), model.text.max_length)
+        runners["teacher/torch"] = speed.pipeline_runner(str(model.path), model.text.max_length, kind)
     with progress.track("measure speed", len(threads) * len(speed.BATCHES)) as advance:
         found = dict(
             zip(runners, speed.measure(list(runners.values()), texts, threads, config.repeats, advance), strict=True)

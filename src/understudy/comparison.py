@@ -16,16 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import speed
+from .answers import Answers
 from .artifact import MANIFEST, Artifact
-from .benchmarking import Answers, compare
+from .benchmarking import compare
 from .classifier import MODEL_FILE, TOKENIZER_FILE, Classifier
 from .config import BenchmarkConfig
 from .data.reading import read_labeled
 from .data.task import Split, Task
-from .decision import label_permutation
+from .decision import Decision, label_permutation
 from .errors import InputError
+from .kinds import SEPARATOR
 from .machine import available_cores, describe, versions
-from .metrics import evaluate
 from .progress import Progress, Silent
 
 
@@ -36,6 +37,7 @@ def compare_on_file(
     *,
     text: str = "text",
     label: str = "label",
+    separator: str = SEPARATOR,
     max_length: int = 512,
     label_map: Mapping[str, str] | None = None,
     seed: int = 13,
@@ -45,15 +47,19 @@ def compare_on_file(
 
     A model is an artifact directory, or the directory or hub name of a torch classifier, whose texts are cut at
     `max_length` tokens. Artifacts must have the labels of the first one, in its order; a torch classifier's are
-    brought into that order by name, after `label_map` has translated them.
+    brought into that order by name, after `label_map` has translated them. In a multi-label task `separator` parts the
+    labels in a cell of the file, and with an empty `label` each label has a column; a torch classifier's thresholds
+    are 1/2.
     """
     progress = progress or Silent()
     _check_names(models)
     names = _distinct_names(models)
     artifacts = {model: Artifact.load(Path(model), "model") for model in models if (Path(model) / MANIFEST).exists()}
     task = _common_task(artifacts)
-    split = read_labeled(data, task, text, label, "file", ()).split
-    runners = {model: _runner(model, artifacts.get(model), max_length) for model in models}
+    if not (label or task.multi):
+        raise InputError("--label names no column; a column for each label is for multi-label artifacts")
+    split = read_labeled(data, task, text, label, "file", (), separator=separator).split
+    runners = {model: _runner(model, artifacts.get(model), max_length, task) for model in models}
     answers: dict[str, Answers] = {}
     with progress.track("measure quality", len(models)) as advance:
         for model in models:
@@ -67,7 +73,7 @@ def compare_on_file(
     rows = []
     for model, found in zip(models, speeds, strict=True):
         answer, artifact = answers[names[model]], artifacts.get(model)
-        estimates = evaluate(answer.probabilities, split.labels, config.bootstrap, seed)
+        estimates = answer.scores(split.labels, config.bootstrap, seed)
         rows.append(
             {
                 "name": names[model], "bytes": artifact.bytes_of(MODEL_FILE, TOKENIZER_FILE) if artifact else None,
@@ -77,7 +83,7 @@ def compare_on_file(
         )  # fmt: skip
     pairs = combinations([names[model] for model in models], 2)
     return {
-        "task": task.name, "task_metric": task.metric, "labels": list(task.labels), "n": len(split),
+        "task": task.name, "kind": task.kind, "task_metric": task.metric, "labels": list(task.labels), "n": len(split),
         "machine": describe(), "versions": versions(), "models": rows,
         "comparisons": [
             compare(first, second, answers, split, task, config.bootstrap, seed) for first, second in pairs
@@ -98,6 +104,8 @@ def _common_task(artifacts: dict[str, Artifact]) -> Task:
         assert artifact.task is not None
         if first is None:
             first = (model, artifact.task)
+        elif artifact.task.kind != first[1].kind:
+            raise InputError(f"{model} is of a task of kind {artifact.task.kind}, {first[0]} of kind {first[1].kind}")
         elif artifact.task.labels != first[1].labels:
             raise InputError(
                 f"{model} has the labels {', '.join(artifact.task.labels)}, expected those of {first[0]}: "
@@ -108,10 +116,10 @@ def _common_task(artifacts: dict[str, Artifact]) -> Task:
     return first[1]
 
 
-def _runner(model: str, artifact: Artifact | None, max_length: int) -> speed.Runner:
+def _runner(model: str, artifact: Artifact | None, max_length: int, task: Task) -> speed.Runner:
     if artifact is None or MODEL_FILE not in artifact.files:
         length = artifact.text.max_length if artifact and artifact.text else max_length
-        return speed.pipeline_runner(model, length)
+        return speed.pipeline_runner(model, length, task.kind)
     return speed.classifier_runner(Path(model))
 
 
@@ -120,8 +128,9 @@ def _answer(
 ) -> Answers:
     if artifact is not None and MODEL_FILE in artifact.files:
         artifact.verify()
-        return Answers(Classifier(artifact).logits(split.texts), artifact.temperature)
-    return Answers(_torch_logits(runner, split, task, {} if artifact else label_map), 1.0)
+        classifier = Classifier(artifact)
+        return Answers(classifier.logits(split.texts), classifier.decision)
+    return Answers(_torch_logits(runner, split, task, {} if artifact else label_map), Decision(task.kind))
 
 
 def _torch_logits(runner: speed.Runner, split: Split, task: Task, label_map: Mapping[str, str]) -> NDArray[np.float32]:

@@ -16,32 +16,20 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from .errors import RecipeError
 from .explaining import explain
+from .kinds import SEPARATOR, check_metric
 from .sections import NAME, Positive, Proportion
 from .sections import DistillConfig as DistillConfig
 from .sections import LabelConfig as LabelConfig
 from .sections import OptimizationConfig as OptimizationConfig
 from .sections import Section as Section
-from .soft_terms import TWO_LABELS, inherited
+from .soft_terms import ONE_LABEL, TWO_LABELS, inherited
 from .space import TuneConfig, search_space
+from .task_settings import CalibrateConfig as CalibrateConfig
+from .task_settings import TaskConfig as TaskConfig
+from .task_settings import check_labels, check_single
 
 Normalization = Literal["html", "nfc", "users", "links"]
-Metric = Literal["accuracy", "macro_f1", "macro_recall"]
 S = TypeVar("S", bound=Section)
-
-
-class TaskConfig(Section):
-    """What is to be decided."""
-
-    name: str = Field(pattern=NAME, description="name of the task; that of the recipe's file if it is left out")
-    labels: list[str] = Field(min_length=2, description="label names, in the order of the model's outputs")
-    metric: Metric = Field("accuracy", description="the task metric, which retention is a ratio of")
-
-    @field_validator("labels")
-    @classmethod
-    def _distinct(cls, labels: list[str]) -> list[str]:
-        if len(set(labels)) != len(labels) or not all(label.strip() for label in labels):
-            raise ValueError("label names must be distinct and not empty")
-        return labels
 
 
 class DataConfig(Section):
@@ -54,7 +42,13 @@ class DataConfig(Section):
     hub: str = Field("", description="name of a data set on the Hugging Face hub; train, val and test are its splits")
     hub_config: str = Field("", description="configuration of the hub data set")
     text: str = Field("text", description="column of the text")
-    label: str = Field("label", description="column of the label: a declared name, or its index")
+    label: str = Field(
+        "label", description="column of the label: a declared name, or its index; multi: a list of them, or one cell; "
+        "empty: a column of 0 and 1 for each label, with its name",
+    )  # fmt: skip
+    label_separator: str = Field(
+        SEPARATOR, min_length=1, description="multi: what stands between the labels in a cell; empty cell: no label"
+    )
     val_size: Proportion = Field(0.1, description="share cut for validation when `val` is empty")
     test_size: Proportion = Field(0.1, description="share cut for test when `test` is empty")
     limit: int = Field(0, ge=0, description="at most this many training rows, a stratified subset; 0: all")
@@ -235,6 +229,7 @@ class Recipe(Section):
     )
     export: ExportConfig = ExportConfig()
     quantize: QuantizeConfig = QuantizeConfig()
+    calibrate: CalibrateConfig = CalibrateConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
     tune: TuneConfig = TuneConfig()
 
@@ -263,6 +258,19 @@ class Recipe(Section):
             )
         if len(self.task.labels) == 2 and any(student.loss == "dkd" for student in self.students):
             raise ValueError(TWO_LABELS)
+        return self
+
+    @model_validator(mode="after")
+    def _of_the_kind(self) -> Self:
+        """What the kind of the task allows."""
+        kind = self.task.kind
+        for key, section in {"teacher": self.teacher, **{s.name: s for s in self.students}}.items():
+            check_metric(kind, f"{key}: stop_metric", section.stop_metric, ("nll",))
+        check_metric(kind, "tune.objective", self.tune.objective, ("nll",))
+        check_single(kind, self.calibrate, tuple(CalibrateConfig.model_fields))
+        check_labels(kind, self.data.label, self.data)
+        if kind == "multi" and any(student.loss == "dkd" for student in self.students):
+            raise ValueError(ONE_LABEL)
         return self
 
     @model_validator(mode="after")

@@ -68,7 +68,7 @@ class _Size:
 def estimate(recipe: Recipe, out: Path, base: Path | None) -> Forecast:
     """Read and check the data, then forecast; writes nothing. Raises RecipeError for a directory of another task."""
     refuse_another_task(out, recipe)
-    task = Task(recipe.task.name, tuple(recipe.task.labels), recipe.task.metric)
+    task = Task(recipe.task.name, tuple(recipe.task.labels), recipe.task.metric, recipe.task.kind)
     prepared = prepare(task, recipe.data, recipe.seed, base)
     check_cuts(recipe)
     rows = {

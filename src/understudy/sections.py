@@ -31,7 +31,7 @@ class OptimizationConfig(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="dropout of the model")
     clip: float = Field(1.0, ge=0, description="largest gradient norm; 0: no clipping")
     class_weights: Literal["none", "balanced"] = Field("none", description="weights of the hard term per class")
-    stop_metric: Literal["nll", "accuracy", "macro_f1", "macro_recall"] = Field(
+    stop_metric: Literal["nll", "accuracy", "macro_f1", "macro_recall", "micro_f1", "subset_accuracy"] = Field(
         "nll", description="validation metric that picks the best epoch"
     )
     patience: int = Field(0, ge=0, description="epochs without improvement before stopping; 0: never stop early")

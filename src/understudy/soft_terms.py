@@ -32,6 +32,9 @@ SOFT_TERMS: dict[str, SoftTerm] = {
     ),
 }
 
+ONE_LABEL = (
+    "loss dkd parts one right label from the others, and in a task of kind multi there may be several: choose kl"
+)
 TWO_LABELS = "loss dkd needs three labels: with two there is nothing to decouple, and it would be kl; set loss = kl"
 
 

@@ -30,7 +30,8 @@ class HubSplit:
 
     def class_names(self, column: str) -> list[str]:
         """The names that the data set itself gives to its class numbers, in order."""
-        return list(getattr(self.dataset.features.get(column), "names", None) or [])
+        feature = self.dataset.features.get(column)
+        return list(getattr(getattr(feature, "feature", feature), "names", None) or [])  # of lists, their elements'
 
 
 def load_hub(name: str, config: str, split: str) -> HubSplit:

@@ -30,7 +30,7 @@ from ..data.storing import TEST_FILE, read_split
 from ..data.task import Split, Task
 from ..errors import ArtifactError, RecipeError
 from ..progress import Progress, Silent
-from ..soft_terms import TWO_LABELS
+from ..soft_terms import ONE_LABEL, TWO_LABELS
 from ..tokenization import TextEncoder
 from . import networks, vocabulary
 from .bilstm import BiLSTM
@@ -93,14 +93,14 @@ def distill(
     done = finished(out, plan, progress)
     if done is not None:
         return done
-    if config.loss == "dkd" and source.task is not None and len(source.task.labels) == 2:
-        raise RecipeError(TWO_LABELS)
+    if config.loss == "dkd" and source.task is not None and (source.task.multi or len(source.task.labels) == 2):
+        raise RecipeError(ONE_LABEL if source.task.multi else TWO_LABELS)
     sources = open_sources(model, soft, source, use_teacher=use_teacher)
     with writing(out, plan, "model") as draft:
         network = teach(
             draft, sources, config, seed=seed, use_teacher=use_teacher, progress=progress, after_epoch=after_epoch
         )
-        networks.save(network, draft.path)
+        networks.save(network, draft.path, sources.task.kind)
     return Artifact.load(out)
 
 

@@ -18,6 +18,8 @@ from ..config import OptimizationConfig, TeacherConfig
 from ..data.storing import TEST_FILE, read_split
 from ..data.task import Split
 from ..decision import label_permutation
+from ..errors import RecipeError
+from ..kinds import check_metric
 from ..progress import Progress, Silent
 from ..tokenization import TextEncoder
 from . import networks
@@ -45,12 +47,12 @@ def train(
             texts, val = (read_split(data / f"{name}.parquet", name) for name in ("train", "val"))
             network = fine_tune(draft, config, text, texts, val, seed=seed, progress=progress)
         else:
-            network, names = networks.load_classifier(config.model)
+            network, names = networks.load_classifier(config.model, source.task.kind)
             order = label_permutation(names, source.task.labels, config.label_map)
             networks.check_length(network, text.max_length)
             networks.reorder_outputs(network, order, source.task.labels)
             describe(draft, network, text)
-        networks.save(network, draft.path)
+        networks.save(network, draft.path, source.task.kind)
     return Artifact.load(out)
 
 
@@ -98,6 +100,11 @@ def learn(
     after_epoch: AfterEpoch = lambda record: None,
 ) -> None:
     """Run the one loop on a network and note in the draft what came of it."""
+    assert draft.task is not None
+    try:
+        check_metric(draft.task.kind, "stop_metric", config.stop_metric, ("nll",))
+    except ValueError as error:
+        raise RecipeError(str(error)) from None
     networks.check_length(network, text.max_length)
     encoder = TextEncoder(network.tokenizer, text)
     examples = Examples(encoder.encode(lesson.texts.texts), lesson.texts.labels, lesson.teacher)

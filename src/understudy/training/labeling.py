@@ -19,7 +19,7 @@ from ..artifact import Artifact, Draft, Plan, finished, writing
 from ..config import LabelConfig
 from ..data.storing import TEST_FILE, read_split
 from ..data.task import Split
-from ..decision import fit_temperature, log_softmax
+from ..decision import Decision, fit_temperature
 from ..errors import ArtifactError
 from ..progress import Progress, Silent
 from ..tokenization import TextEncoder
@@ -48,6 +48,8 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
     for needed in (model, source):
         needed.verify(without=TEST_FILE)
     assert model.task is not None and source.task is not None
+    if model.task.kind != source.task.kind:
+        raise ArtifactError(f"{teacher} is of a task of kind {model.task.kind}, {data} of kind {source.task.kind}")
     if model.task.labels != source.task.labels:
         raise ArtifactError(
             f"{teacher} decides between {', '.join(model.task.labels)}, the labels of {data} are "
@@ -68,7 +70,7 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
         draft.measurements = {
             "teacher_calls": sum(map(len, splits)),
             "of_an_interrupted_run": taken_up,
-            "confidence": _confidence(draft.path, splits),
+            "confidence": _confidence(draft.path, splits, Decision(source.task.kind)),
         }
     return Artifact.load(out)
 
@@ -147,12 +149,10 @@ def _write_shard(path: Path, aside: Path, ids: object, logits: NDArray[np.float3
     aside.replace(path)
 
 
-def _confidence(directory: Path, splits: Sequence[Split]) -> dict[str, float]:
+def _confidence(directory: Path, splits: Sequence[Split], decision: Decision) -> dict[str, float]:
     """Mean probability of the chosen label per split: on texts that it was trained on, a teacher is too sure."""
     means = {}
     for split in splits:
         if len(split):
-            means[split.name] = float(
-                np.exp(log_softmax(read_labels(directory, split.name, split.ids)).max(axis=1)).mean()
-            )
+            means[split.name] = decision.confidence(read_labels(directory, split.name, split.ids))
     return means

@@ -141,7 +141,7 @@ def teach(
         targets = teacher_targets(sources.labels, parts, correct=config.correct_teacher)
         objective = distillation(config, weights)
     else:
-        objective = supervised(weights)
+        objective = supervised(weights, config.label_smoothing)
         rows = len(train) + (len(unlabeled) if unlabeled else 0)
         budget = config.model_copy(update={"epochs": max(1, round(config.epochs * rows / len(train)))})
     learn(

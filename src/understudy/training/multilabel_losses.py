@@ -16,13 +16,19 @@ from ..config import DistillConfig
 from ..data.task import UNLABELED
 
 
-def binary_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean over labelled rows and labels of −[w·y·log σ(z) + (1 − y)·log σ(−z)]; 0 where there is no such row."""
+def binary_cross_entropy(
+    logits: Tensor, labels: Tensor, weights: Tensor | None = None, label_smoothing: float = 0.0
+) -> Tensor:
+    """Mean over labelled rows and labels of −[w·y·log σ(z) + (1 − y)·log σ(−z)]; 0 where there is no such row.
+
+    With smoothing ε, y becomes (1 − ε)·y + ε/2: each label decides between two outcomes.
+    """
     labeled = (labels != UNLABELED).all(dim=1)
     if not bool(labeled.any()):
         return logits.float().sum() * 0.0
     weight = None if weights is None else weights.to(logits.device)
-    return F.binary_cross_entropy_with_logits(logits[labeled].float(), labels[labeled].float(), pos_weight=weight)
+    target = (1 - label_smoothing) * labels[labeled].float() + label_smoothing / 2
+    return F.binary_cross_entropy_with_logits(logits[labeled].float(), target, pos_weight=weight)
 
 
 def soft_binary_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

@@ -56,8 +56,11 @@ def compare_on_file(
     names = _distinct_names(models)
     artifacts = {model: Artifact.load(Path(model), "model") for model in models if (Path(model) / MANIFEST).exists()}
     task = _common_task(artifacts)
-    if not (label or task.multi):
-        raise InputError("--label names no column; a column for each label is for multi-label artifacts")
+    if not task.multi and (separator != SEPARATOR or not label):
+        raise InputError(
+            "--label-separator, and a column for each label (--label ''), are for multi-label artifacts: "
+            f"those given decide between {', '.join(task.labels)}"
+        )
     split = read_labeled(data, task, text, label, "file", (), separator=separator).split
     runners = {model: _runner(model, artifacts.get(model), max_length, task) for model in models}
     answers: dict[str, Answers] = {}

@@ -111,7 +111,8 @@ def _kept(step: Step, out: Path) -> bool:
     except ArtifactError:
         return False
     if step.out.endswith(" calibrated"):
-        return "calibration" in artifact.measurements
+        made = artifact.measurements.get("calibration")
+        return made is not None and made.get("goal", {}) == step.settings
     return bool(artifact.config == json.loads(json.dumps(dict(step.settings))))
 
 

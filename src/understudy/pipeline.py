@@ -114,12 +114,7 @@ def plan(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> It
             check_cuts(recipe)
         return train(data, teacher, recipe.teacher, seed=seed, progress=progress)
 
-    yield Step(
-        "teacher",
-        learn,
-        ("data",),
-        recipe.teacher.model_dump(),
-    )
+    yield Step("teacher", learn, ("data",), recipe.teacher.model_dump())
     yield Step(
         "labels",
         lambda: label(teacher, data, labels, recipe.label, progress=progress),
@@ -132,7 +127,7 @@ def plan(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> It
         ("teacher",),
         recipe.export.model_dump(),
     )
-    yield Step("teacher-fp32 calibrated", _calibrator(onnx, data, progress), ("teacher-fp32",))
+    yield _calibrated("teacher-fp32", onnx, recipe, data, progress)
     finals, refused = ["teacher-fp32 calibrated"], list[str]()
     for student in recipe.students:
         for step in _student_steps(student, recipe, out, refused, progress):
@@ -179,7 +174,7 @@ def _student_steps(
         if variant != "fp32":
             work = _quantizer(home, variant, recipe, data, refused, progress)
             yield Step(file, work, (f"{name}/fp32",), recipe.quantize.model_dump())
-        yield Step(f"{file} calibrated", _calibrator(home / variant, data, progress), (file,))
+        yield _calibrated(file, home / variant, recipe, data, progress)
 
 
 def _quantizer(
@@ -198,12 +193,13 @@ def _quantizer(
     return work
 
 
-def _calibrator(model: Path, data: Path, progress: Progress) -> Callable[[], None]:
+def _calibrated(name: str, model: Path, recipe: Recipe, data: Path, progress: Progress) -> Step:
     def work() -> None:
         if model.exists():
-            calibrate(model, data, progress=progress)
+            calibrate(model, data, recipe.calibrate, progress=progress)
 
-    return work
+    goal = recipe.calibrate.model_dump() if recipe.task.kind == "multi" else {}
+    return Step(f"{name} calibrated", work, (name,), goal)
 
 
 def _twin_steps(student: StudentConfig, recipe: Recipe, out: Path, progress: Progress) -> Iterator[Step]:
@@ -224,7 +220,7 @@ def _twin_steps(student: StudentConfig, recipe: Recipe, out: Path, progress: Pro
         (f"{name}/torch",),
         recipe.export.model_dump(),
     )
-    yield Step(f"{name}/fp32 calibrated", _calibrator(home / "fp32", data, progress), (f"{name}/fp32",))
+    yield _calibrated(f"{name}/fp32", home / "fp32", recipe, data, progress)
 
 
 def _measure(recipe: Recipe, out: Path, refused: list[str], progress: Progress) -> Artifact:
@@ -289,8 +285,8 @@ def refuse_another_task(out: Path, recipe: Recipe) -> None:
         raise RecipeError(f"{note} is damaged; choose another --out, or delete {out}") from None
     if theirs != ours:
         raise RecipeError(
-            f"{out} belongs to the task {task!r} with labels {labels}; this recipe's task is {ours['task']!r} with "
-            f"{', '.join(recipe.task.labels)}: choose another --out"
+            f"{out} belongs to the task {task!r} with labels {labels}{_of_kind(theirs)}; this recipe's task is "
+            f"{ours['task']!r} with {', '.join(recipe.task.labels)}{_of_kind(ours)}: choose another --out"
         )
 
 
@@ -302,7 +298,12 @@ def _claim(out: Path, recipe: Recipe) -> None:
 
 
 def _owner(recipe: Recipe) -> dict[str, Any]:
-    return {"task": recipe.task.name, "labels": list(recipe.task.labels)}
+    kind = {"kind": "multi"} if recipe.task.kind == "multi" else {}
+    return {"task": recipe.task.name, "labels": list(recipe.task.labels), **kind}
+
+
+def _of_kind(owner: Mapping[str, Any]) -> str:
+    return ", any number of them per text" if owner.get("kind") == "multi" else ""
 
 
 @contextmanager

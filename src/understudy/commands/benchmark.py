@@ -10,6 +10,7 @@ import click
 
 from ..config import BenchmarkConfig
 from ..errors import InputError
+from ..kinds import SEPARATOR
 from .options import directory, flags, out_directory, settle
 
 
@@ -22,7 +23,19 @@ from .options import directory, flags, out_directory, settle
 @click.option("--out", type=out_directory, help="with a prepared directory: where to write what `report` reads")
 @click.option("--teacher", type=directory, help="with a prepared directory: the trained teacher, timed in a pipeline")
 @click.option("--text", default="text", show_default=True, help="column of the text in a file")
-@click.option("--label", default="label", show_default=True, help="column of the label in a file")
+@click.option(
+    "--label",
+    default="label",
+    show_default=True,
+    help="column of the label in a file; empty, for multi-label artifacts: a column of 0 and 1 for each label",
+)
+@click.option(
+    "--label-separator",
+    "separator",
+    default=SEPARATOR,
+    show_default=True,
+    help="what stands between the labels in a cell, for multi-label artifacts",
+)
 @click.option(
     "--max-length", type=click.IntRange(4), default=512, show_default=True, help="tokens kept by a torch classifier"
 )
@@ -32,7 +45,7 @@ from .options import directory, flags, out_directory, settle
 @click.option("--json", "as_json", is_flag=True, help="print everything as JSON")
 @flags(BenchmarkConfig, skip=("pipeline",))
 def command(
-    models: tuple[str, ...], data: Path, out: Path | None, teacher: Path | None, text: str, label: str,
+    models: tuple[str, ...], data: Path, out: Path | None, teacher: Path | None, text: str, label: str, separator: str,
     max_length: int, pairs: tuple[str, ...], as_json: bool, **given: Any,
 ) -> None:  # fmt: skip
     """Measure MODELS on a labelled file, and compare each two of them on the same texts.
@@ -53,8 +66,8 @@ def command(
     from ..display import terminal_progress
 
     results = compare_on_file(
-        models, data, config, text=text, label=label, max_length=max_length, label_map=_label_map(pairs),
-        progress=terminal_progress(),
+        models, data, config, text=text, label=label, separator=separator, max_length=max_length,
+        label_map=_label_map(pairs), progress=terminal_progress(),
     )  # fmt: skip
     if as_json:
         click.echo(json.dumps(results, ensure_ascii=False))

@@ -18,6 +18,7 @@ from .tables import (
     data_tables,
     results_table,
     speed_table,
+    threshold_table,
 )
 from .view import FILES, Model, Results, best_student, counted, metric_name, prepared, teacher_of
 
@@ -40,7 +41,7 @@ def model_card(results: Results, model: Model) -> str:
     file = FILES.get(chosen["variant"], chosen["variant"])
     return card.render(
         **described(results), model=chosen, file=file, made=made, teacher=teacher_of(results) or {"key": ""},
-        term=SOFT_TERMS[made.get("loss", "kl")],
+        term=SOFT_TERMS[made.get("loss", "kl")], several=results["kind"] == "multi",
     )  # fmt: skip
 
 
@@ -49,7 +50,7 @@ def described(results: Results) -> dict[str, Any]:
     best, _ = best_student(results)
     details = {
         "answers": [class_table(results), comparison_table(results)],
-        "measured": [calibration_table(results), speed_table(results)],
+        "measured": [calibration_table(results), threshold_table(results), speed_table(results)],
         "data": data_tables(results),
     }
     filled = {name: [table for table in tables if table.rows] for name, tables in details.items()}

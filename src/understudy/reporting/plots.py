@@ -14,8 +14,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from numpy.typing import NDArray
 
-from ..decision import softmax
+from .. import multilabel
+from ..answers import Answers
+from ..data.task import Labels
+from ..decision import Decision
 from ..metrics import confusion, reliability
 from .drawing import (
     ACCENT,
@@ -36,6 +40,7 @@ from .drawing import (
     short,
     words,
 )
+from .outcomes import label_outcomes
 from .placement import label_points
 from .view import Evidence
 
@@ -153,6 +158,8 @@ def training(evidence: Evidence) -> Figure | None:
 
 def confusion_matrices(evidence: Evidence) -> Figure | None:
     """Truth against answer for each shown model: colour is the share of the row, the number is the count."""
+    if evidence.kind == "multi":
+        return label_outcomes(evidence)
     classes, models = len(evidence.names), evidence.panels
     if not models:
         return None
@@ -162,7 +169,7 @@ def confusion_matrices(evidence: Evidence) -> Figure | None:
     names = [short(name, 24) for name in evidence.names]
     for index, model in enumerate(models):
         axes = figure.add_subplot(lines, columns, index + 1)
-        counts = confusion(evidence.labels, evidence.logits[model["key"]].argmax(axis=1), classes)
+        counts = confusion(evidence.labels, evidence.answers(model).labels, classes)
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         for row, column in zip(*np.nonzero(counts), strict=True):
@@ -183,6 +190,9 @@ def reliability_diagrams(evidence: Evidence) -> Figure | None:
     models = evidence.panels
     if not models:
         return None
+    binned, least, across, along = reliability, 1 / len(evidence.names), "confidence", "share right"
+    if evidence.kind == "multi":
+        binned, least, across, along = multilabel.reliability, -0.01, "stated probability", "share that applies"
     columns = 2 if len(models) in (2, 4) else min(3, len(models))
     lines = math.ceil(len(models) / columns)
     figure = Figure((max(5, min(4.0 * columns, 3.4 * columns + 1)), 3.2 * lines + 0.3), layout="constrained")
@@ -191,7 +201,8 @@ def reliability_diagrams(evidence: Evidence) -> Figure | None:
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle=DASHED)
         shipped = model["temperature"] or 1.0
         for temperature, color, name in ((1.0, ORANGE, "raw logits"), (shipped, ACCENT, "as shipped (calibrated)")):
-            bins = reliability(softmax(evidence.logits[model["key"]], temperature), evidence.labels)
+            answers = Answers(evidence.logits[model["key"]], Decision(evidence.kind, temperature))
+            bins = binned(answers.probabilities, evidence.labels)
             x, y = [bin_[0] for bin_ in bins], [bin_[1] for bin_ in bins]
             axes.plot(x, y, ".-", color=color, label=name, linewidth=1.2, markersize=6, alpha=0.9)
         ece = (model["metrics"].get("test") or {}).get("ece") or {}
@@ -199,8 +210,8 @@ def reliability_diagrams(evidence: Evidence) -> Figure | None:
         if ece.get("value") is not None:
             low, high = (100 * bound for bound in ece["ci95"])
             title += f"   ECE {100 * ece['value']:.1f} % ({low:.1f}–{high:.1f})"
-        axes.set(title=title, xlim=(1 / len(evidence.names), 1.01), ylim=(0, 1.02), xlabel="confidence")
-        axes.set_ylabel("share right" if index % columns == 0 else "")
+        axes.set(title=title, xlim=(least, 1.01), ylim=(0, 1.02), xlabel=across)
+        axes.set_ylabel(along if index % columns == 0 else "")
         axes.xaxis.set_major_formatter(percent)
         axes.yaxis.set_major_formatter(percent)
         axes.grid()
@@ -213,19 +224,25 @@ def label_distributions(evidence: Evidence) -> Figure | None:
     classes, models = len(evidence.names), evidence.panels
     figure = Figure((8, 1.3 + classes * max(0.32, 0.12 * len(models))), layout="constrained")
     axes = figure.add_subplot()
-    truth = np.bincount(evidence.labels, minlength=classes) / max(1, len(evidence.labels))
+    truth = _shares(evidence.labels, classes)
     axes.barh(np.arange(classes), truth, height=0.78, color=FAINT, label="truth")
     offsets = np.linspace(-0.28, 0.28, len(models)) if len(models) > 1 else [0.0]
     styles = iter(SERIES * len(models))
     for model, offset in zip(models, offsets, strict=False):
         color, marker = (INK, "o") if model["role"] == "teacher" else next(styles)
-        shares = np.bincount(evidence.logits[model["key"]].argmax(axis=1), minlength=classes) / len(evidence.labels)
+        shares = _shares(evidence.answers(model).labels, classes)
         line = axes.plot(shares, np.arange(classes) + offset, marker, color=color, markersize=4.5)[0]
         line.set_label(short(model["key"], 26))
     named_rows(axes, evidence.names)
     axes.set_xlabel(f"share of the test split (n = {len(evidence.labels):,})")
     figure.legend(loc="outside upper left", ncols=4)
     return figure
+
+
+def _shares(labels: Labels, classes: int) -> NDArray[np.float64]:
+    """On what share of the texts each label is given."""
+    counts = labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=classes)
+    return np.asarray(counts / max(1, len(labels)))
 
 
 PICTURES: dict[str, Callable[[Evidence], Figure | None]] = {

@@ -37,6 +37,17 @@ CAPTIONS = {
 }
 
 
+MULTI_CAPTIONS = {
+    "confusion.png": "The teacher and, of each student, the file that ships (INT8, or its smallest), by the thresholds "
+    "that ship. For each label, numbers too: texts that rightly got it, that should have got it, that got it wrongly. "
+    "Test split.",
+    "reliability.png": "How often a label applies at the probability that is stated for it, over all texts and labels: "
+    "on the dashed line is right. Equal-mass bins, test split; ECE is that of the calibrated file, less what chance "
+    "alone gives so few texts: 0 says that no error is shown, the interval what there may be.",
+    "labels.png": "On how many texts each label applies in truth, and how many the teacher and each student give it.",
+}
+
+
 def report(benchmark: Path, out: Path, *, progress: Progress | None = None) -> Artifact:
     """Write report.html, report.md, the results and the pictures of a benchmark's directory."""
     plan = Plan("report", {}, {"benchmark": Artifact.load(benchmark, "benchmark").digest})
@@ -60,11 +71,12 @@ def write_report(benchmark: Path, directory: Path) -> Path:
     labels, logits = read_logits(benchmark, results["models"])
     evidence = Evidence(
         results["models"], results["training"], results["labels"], results["task_metric"], labels, logits,
-        [model["key"] for model in shown(results)],
+        [model["key"] for model in shown(results)], results["kind"],
     )  # fmt: skip
     drawn = plots.draw(evidence, directory)
     shutil.copyfile(benchmark / "results.json", directory / "results.json")
-    view = {**described(results), "pictures": {name: CAPTIONS[name] for name in drawn}}
+    captions = CAPTIONS | (MULTI_CAPTIONS if evidence.kind == "multi" else {})
+    view = {**described(results), "pictures": {name: captions[name] for name in drawn}}
     embedded = {name: base64.b64encode((directory / name).read_bytes()).decode() for name in drawn}
     (directory / "report.md").write_text(markdown.render(view), encoding="utf-8")
     (directory / "report.html").write_text(html.render(view, embedded=embedded), encoding="utf-8")

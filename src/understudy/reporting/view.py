@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.task import Labels
+from ..answers import Answers, decision_from
+from ..data.task import Kind, Labels
 
 Results = Mapping[str, Any]
 Model = dict[str, Any]
@@ -17,7 +18,10 @@ FILES = {
     "torch": "PyTorch", "fp32": "ONNX FP32", "fp16": "ONNX FP16", "int8": "ONNX INT8", "sklearn": "scikit-learn",
     "none": "no file",
 }  # fmt: skip
-METRICS = {"accuracy": "accuracy", "macro_f1": "macro-F1", "macro_recall": "macro recall"}
+METRICS = {
+    "accuracy": "accuracy", "macro_f1": "macro-F1", "macro_recall": "macro recall", "micro_f1": "micro-F1",
+    "subset_accuracy": "subset accuracy",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,11 @@ class Evidence:
     labels: Labels
     logits: dict[str, NDArray[np.float32]]
     shown: Sequence[str]
+    kind: Kind = "single"
+
+    def answers(self, model: Model) -> Answers:
+        """What a model answers on the test split, as shipped."""
+        return Answers(self.logits[model["key"]], decision_from(model, self.kind))
 
     @property
     def panels(self) -> list[Model]:
@@ -55,6 +64,7 @@ def prepared(results: Results) -> dict[str, Any]:
         "comparisons": [],
         "machine": {},
         "versions": {},
+        "kind": "single",
         **results,
     }
     filled["data"] = _data(filled["data"] or {})
@@ -63,10 +73,11 @@ def prepared(results: Results) -> dict[str, Any]:
 
 
 def _data(data: Results) -> dict[str, dict[str, Any]]:
-    """Counts per split and label, the majority's share per split, rows dropped by split and reason."""
+    """Rows, rows per label and the majority's share of each split, rows dropped by split and reason."""
     splits = {name: split for name, split in data.get("splits", {}).items() if "classes" in split}
     dropped = data.get("dropped", {})
     return {
+        "rows": {name: split["rows"] for name, split in splits.items()},
         "counts": {name: split["classes"] for name, split in splits.items()},
         "majority": {name: split["majority"]["share"] for name, split in splits.items()},
         "dropped": {f"{name}: {reason}": n for name, reasons in dropped.items() for reason, n in reasons.items()},
@@ -99,7 +110,9 @@ def _derived(model: Model, metric: str) -> Model:
 
 def _kind(model: Model) -> str:
     """What a control is, in a few words; nothing for the others."""
-    known = {"none": "the commonest label", "sklearn": "bag of words (TF-IDF)"}
+    always = model.get("always")
+    constant = "the commonest label" if always is None else f"always {', '.join(always) or 'no label'}"
+    known = {"none": constant, "sklearn": "bag of words (TF-IDF)"}
     return "trained without the teacher" if model["name"].endswith("-no-teacher") else known.get(model["variant"], "")
 
 

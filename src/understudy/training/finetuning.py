@@ -136,7 +136,7 @@ def keep_epoch(draft: Draft, network: Network, text: TextConfig, epoch: int, see
         with writing(home, plan, "model") as part:
             part.task = draft.task
             describe(part, network, text)
-            networks.save(network, part.path)
+            networks.save(network, part.path, part.task.kind if part.task else "single")
 
 
 def describe(draft: Draft, network: Network, text: TextConfig) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 LABELS = ("arts", "praise", "blame", "things")
 _WORDS = {  # all of the vocabulary of `tiny`, so that its encoders know them
-    "arts": ("film", "book", "song", "game"),
-    "praise": ("lovely", "great", "superb", "splendid"),
-    "blame": ("awful", "boring", "broken", "poor"),
-    "things": ("phone", "shoe", "lamp", "train"),
+    "arts": ("film", "song"),
+    "praise": ("lovely", "great"),
+    "blame": ("awful", "poor"),
+    "things": ("phone", "lamp"),
 }
-_SHARES = {"arts": 0.5, "praise": 0.35, "blame": 0.25, "things": 0.12}
+_SHARES = {"arts": 0.45, "praise": 0.35, "blame": 0.25, "things": 0.15}
 _FILLER = ("the", "a", "this", "was", "is", "very", "quite", "and", "so", "it", "really", "for", "me", "today", "we")
 
 Row = tuple[str, tuple[str, ...]]
@@ -26,7 +26,7 @@ def rows(count: int, seed: int) -> list[Row]:
     found: dict[str, tuple[str, ...]] = {}
     while len(found) < count:
         labels = tuple(label for label in LABELS if rng.random() < _SHARES[label])
-        words = [*rng.choices(_FILLER, k=rng.randint(4, 10)), *(rng.choice(_WORDS[label]) for label in labels)]
+        words = [*rng.choices(_FILLER, k=rng.randint(3, 7)), *(rng.choice(_WORDS[label]) for label in labels)]
         rng.shuffle(words)
         found.setdefault(" ".join(words), labels)
     return list(found.items())

@@ -35,6 +35,7 @@ def label_outcomes(evidence: Evidence) -> Figure | None:
         named_rows(axes, evidence.names)
         axes.xaxis.set_major_formatter("{x:.0f}")
         axes.margins(x=0.16)
+        axes.tick_params(axis="x", labelbottom=True)
         axes.set(title=short(model["key"], 40), xlabel=f"texts of {len(evidence.labels):,}")
     for axes in list(panels.flat)[len(models) :]:
         axes.set_axis_off()

@@ -63,7 +63,7 @@ class Run:
 
     def answers(self, model: str) -> Answers:
         """The logits of a model, and how its row says that they are decided."""
-        row = next(row for row in self.models if _key(row) == model)
+        row = next((row for row in self.models if _key(row) == model), {"temperature": 1.0})
         return Answers(self.logits[_stem(model)], decision_from(row, self.results.get("kind", "single")))
 
 

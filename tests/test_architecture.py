@@ -25,8 +25,8 @@ LAYERS = (
     {"decision", "estimates", "tokenization"},
     {"thresholds", "multilabel"},
     {"metrics"},
-    {"answers", "classifier"},
-    {"controls", "qdq", "speed"},  # what stages lean on
+    {"answers", "calibration_metrics", "classifier"},
+    {"controls", "qdq", "recording", "speed"},  # what stages lean on
     {"worker"},
     {"preparation", "quantization", "calibration", "benchmarking", "reporting", "predicting", "training"},
     {"comparison"},  # a benchmark of any model on any file

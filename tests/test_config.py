@@ -337,7 +337,7 @@ def test_every_setting_of_distill_reaches_every_kind(kind: str) -> None:
         "epochs": 2, "learning_rate": 0.5, "batch_size": 3, "schedule": "cosine", "warmup": 0.3, "weight_decay": 0.4,
         "dropout": 0.6, "clip": 0.7, "class_weights": "balanced", "label_smoothing": 0.1, "stop_metric": "accuracy",
         "patience": 4, "precision": "fp32", "device": "cpu", "temperature": 1.5, "soft_weight": 0.25, "loss": "dkd",
-        "target_weight": 0.5, "other_weight": 8.0, "correct_teacher": True,
+        "target_weight": 0.5, "other_weight": 8.0, "correct_teacher": True, "keep_epochs": True,
     }  # fmt: skip
     assert set(distill) == set(DistillConfig.model_fields)
     model = {"model": "x"} if kind == "pretrained" else {}

@@ -71,21 +71,14 @@ kind = "cut"
 layers = 1
 
 [[students]]
-name = "fresh"
-kind = "transformer"
-layers = 1
-width = 16
-heads = 2
-vocabulary = 120
-loss = "mse"
-soft_weight = 1.0
-
-[[students]]
 name = "cnn"
 kind = "textcnn"
 width = 16
-filters = 8
+filters = 16
+kernels = [1, 2]
 min_count = 1
+epochs = 8
+learning_rate = 3e-2
 
 [[students]]
 name = "lstm"
@@ -93,7 +86,17 @@ kind = "bilstm"
 width = 16
 units = 12
 min_count = 1
-epochs = 10
+loss = "mse"
+correct_teacher = true
+
+[[students]]
+name = "fresh"
+kind = "transformer"
+layers = 1
+width = 16
+heads = 2
+vocabulary = 120
+class_weights = "balanced"
 
 [quantize]
 samples = 32

@@ -243,6 +243,14 @@ def test_a_ready_classifier_must_decide_as_the_task_does(made: Path, tmp_path: P
         train(made / "data", tmp_path / "refused", TeacherConfig(model=str(other), train=False, max_length=24))
 
 
+def test_the_recipe_of_the_readme_loads(tmp_path: Path) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    block = readme.partition("### Several labels per text")[2].partition("```toml\n")[2].partition("```")[0]
+    (tmp_path / "tickets.toml").write_text(block)
+    recipe = load_recipe(tmp_path / "tickets.toml")
+    assert (recipe.task.kind, recipe.task.metric, recipe.calibrate.threshold_target) == ("multi", "micro_f1", 0.9)
+
+
 @pytest.mark.wide
 def test_a_recipe_runs_from_data_to_report(tmp_path: Path, encoder: Path) -> None:
     tiny_multi.write_csv(tmp_path / "train.csv", tiny_multi.rows(600, seed=1))

@@ -79,6 +79,7 @@ kernels = [1, 2]
 min_count = 1
 epochs = 8
 learning_rate = 3e-2
+soft_weight = 0.3
 
 [[students]]
 name = "lstm"

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from . import metrics, multilabel
 from .artifact import Artifact, short_name
-from .classifier import Classifier
 from .config import CalibrateConfig
 from .data.storing import TEST_FILE, read_split
 from .data.task import Labels, Task
 from .decision import Decision, fit_temperature
 from .errors import RecipeError
 from .progress import Progress, Silent
+from .speed import logits_of
 from .task_settings import check_single
 from .thresholds import Threshold, fit_thresholds
 
@@ -49,7 +49,7 @@ def calibrate(
         needed.verify(without=TEST_FILE)
     val = read_split(data / "val.parquet", "val")
     with progress.track(f"calibrate {short_name(model)}", len(val)) as advance:
-        logits = Classifier(artifact).logits(val.texts)
+        logits = logits_of(artifact, val.texts)
         advance(len(val))
     temperature = fit_temperature(logits, val.labels)
     decision: dict[str, Any] = {"temperature": temperature}

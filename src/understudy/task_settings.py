@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from .kinds import METRICS, SEPARATOR, Kind, Metric, check_metric
 from .sections import NAME, Section
+from .soft_terms import ONE_LABEL
 
 
 class TaskConfig(Section):
@@ -78,3 +79,26 @@ def check_labels(kind: Kind, label: str, data: Section) -> None:
         raise ValueError("label names no column; a column for each label is for a task of kind multi")
     if not label and "label_separator" in data.model_fields_set:
         raise ValueError("label_separator is for labels in one column, and `label` is empty: remove one")
+
+
+def check_kind(recipe: Any) -> None:
+    """Raise ValueError for settings of a recipe that are not for the kind of its task."""
+    kind: Kind = recipe.task.kind
+    for key, section in {"teacher": recipe.teacher, **{s.name: s for s in recipe.students}}.items():
+        check_metric(kind, f"{key}: stop_metric", section.stop_metric, ("nll",))
+    check_metric(kind, "tune.objective", recipe.tune.objective, ("nll",))
+    check_single(kind, recipe.calibrate, tuple(CalibrateConfig.model_fields))
+    check_labels(kind, recipe.data.label, recipe.data)
+    if kind == "single":
+        return
+    if any(student.loss == "dkd" for student in recipe.students):
+        raise ValueError(ONE_LABEL)
+    of_one = {
+        "data.train_labels": recipe.data.train_labels is False,
+        "teacher.label_policy": recipe.teacher.label_policy != "exact",
+        "annotated": bool(recipe.annotated),
+    }
+    if given := [key for key, there in of_one.items() if there]:
+        raise ValueError(
+            f"{', '.join(given)}: for a task of kind single; this one has several labels per text: remove it"
+        )

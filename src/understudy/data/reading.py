@@ -41,9 +41,10 @@ def read_labeled(
     """Read a split whose every text has a label; ids are `name:row`, rows counted from 0 in the source.
 
     Rows with the same value in the column `group` belong together; a row without one is a group of its own.
-    `separator` parts the labels of a multi-label task in a cell; with an empty `label` each label has a column.
+    With an empty `label` no label is read, whatever the source has; of a multi-label task, a column of each label.
+    `separator` parts the labels of a multi-label task in a cell.
     """
-    columns = [label] if label else list(task.labels)
+    columns = [label] if label else list(task.labels) if task.multi else []
     if text in columns:
         raise DataError(f"column '{text}' is both the text and a label; name another")
     table = _Table(source, [text, *columns, *([group] if group else [])], text, normalization)
@@ -64,13 +65,15 @@ def read_labeled(
             groups.append((name, number) if is_missing(row[group]) else str(row[group]))
     if not texts:
         raise DataError(f"{source}: no row has a text in column '{text}'")
-    names = source.class_names(label) if isinstance(source, HubSplit) else []
-    if not label:
-        labels = label_flags(values, task, str(source), places)
-    elif task.multi:
+    names = source.class_names(label) if label and isinstance(source, HubSplit) else []
+    if task.multi and label:
         labels = label_sets([cell for (cell,) in values], task, str(source), places, names, separator)
-    else:
+    elif task.multi:
+        labels = label_flags(values, task, str(source), places)
+    elif label:
         labels = label_indices([cell for (cell,) in values], task, str(source), places, names)
+    else:
+        labels = task.unlabeled(len(texts))
     return Reading(Split(name, ids, texts, labels), table.empty, groups if group else None)
 
 

@@ -22,6 +22,7 @@ from ..config import (
     CutStudent,
     OptimizationConfig,
     PretrainedStudent,
+    PruningConfig,
     StudentConfig,
     TextCNNStudent,
     TransformerStudent,
@@ -30,9 +31,11 @@ from ..data.storing import TEST_FILE, read_split
 from ..data.task import Split, Task
 from ..errors import ArtifactError, RecipeError
 from ..progress import Progress, Silent
+from ..pseudo_labeling import check_trainable, origin
+from ..soft_labels import answered
 from ..soft_terms import ONE_LABEL, TWO_LABELS
 from ..tokenization import TextEncoder
-from . import networks, vocabulary
+from . import networks, origins, pruning, vocabulary
 from .bilstm import BiLSTM
 from .finetuning import Lesson, class_weights, learn
 from .loop import AfterEpoch
@@ -40,6 +43,11 @@ from .losses import distillation, supervised
 from .networks import HubClassifier, Network
 from .targets import teacher_targets
 from .textcnn import TextCNN
+
+_NARROW = (
+    "attention heads were removed, which no config of transformers can say: from_pretrained refuses this directory, "
+    "understudy opens and exports it"
+)
 
 
 @dataclass(frozen=True)
@@ -95,24 +103,30 @@ def distill(
         return done
     if config.loss == "dkd" and source.task is not None and (source.task.multi or len(source.task.labels) == 2):
         raise RecipeError(ONE_LABEL if source.task.multi else TWO_LABELS)
+    check_trainable(source, config, use_teacher)
     sources = open_sources(model, soft, source, use_teacher=use_teacher)
     with writing(out, plan, "model") as draft:
         network = teach(
             draft, sources, config, seed=seed, use_teacher=use_teacher, progress=progress, after_epoch=after_epoch
         )
+        if isinstance(config, PretrainedStudent):
+            draft.details |= origins.commit(config.model)
         networks.save(network, draft.path, sources.task.kind)
     return Artifact.load(out)
 
 
 def open_sources(model: Artifact, soft: Artifact, source: Artifact, *, use_teacher: bool = True) -> Sources:
     """Verify the artifacts that a student needs and read their splits, but the test; raises ArtifactError."""
-    if {name: soft.inputs[name] for name in ("teacher", "data")} != {"teacher": model.digest, "data": source.digest}:
+    if {name: soft.inputs[name] for name in ("teacher", "data")} != {"teacher": model.digest, "data": origin(source)}:
         raise ArtifactError(f"{soft.path} was made by another teacher or of other data; run `understudy label` again")
     for needed in (model, soft, source) if use_teacher else (source,):
         needed.verify(without=TEST_FILE)
     train, val = (read_split(source.path / f"{name}.parquet", name) for name in ("train", "val"))
     more = source.path / "unlabeled.parquet"
-    return Sources(model, soft, source, train, val, read_split(more, "unlabeled") if more.exists() else None)
+    unlabeled = read_split(more, "unlabeled") if more.exists() else None
+    if use_teacher:
+        train, unlabeled = answered(soft.path, train), unlabeled and answered(soft.path, unlabeled)
+    return Sources(model, soft, source, train, val, unlabeled)
 
 
 def teach(
@@ -142,15 +156,36 @@ def teach(
         objective = distillation(config, weights)
     else:
         objective = supervised(weights, config.label_smoothing)
-        rows = len(train) + (len(unlabeled) if unlabeled else 0)
+        rows = len(train) + (len(unlabeled) if unlabeled else 0) - _unanswered(sources.labels)
         budget = config.model_copy(update={"epochs": max(1, round(config.epochs * rows / len(train)))})
-    learn(
-        draft, network, text, Lesson(transfer, sources.val, objective, targets), budget, seed=seed, progress=progress,
-        description=f"distill {config.name}" if use_teacher else f"train {config.name} without the teacher",
-        after_epoch=after_epoch,
-    )  # fmt: skip
+    lesson = Lesson(transfer, sources.val, objective, targets)
+    removal = _planned_removal(config, network)
+    said: dict[str, Any] = {"seed": seed, "progress": progress, "after_epoch": after_epoch}
+    said |= {"description": f"distill {config.name}" if use_teacher else f"train {config.name} without the teacher"}
+    learn(draft, network, text, lesson, budget, **said)
+    if removal and isinstance(config, PruningConfig):
+        examples = lesson.examples(network, text)
+        pruning.prune(network.module, removal, examples, objective, config, pad_id=network.pad_id, seed=seed)
+        share = budget.epochs / config.epochs  # more for a twin without the unlabelled texts
+        recovery = budget.model_copy(update={"epochs": max(1, round(config.recovery_epochs * share))})
+        learn(draft, network, text, lesson, recovery, phase="recovery", **said)
+        draft.details |= {"pruned": removal}
+        draft.warnings += [_NARROW] if "heads" in removal else []
     draft.details |= {"kind": config.kind, "soft_labels": use_teacher}
     return network
+
+
+def _unanswered(labels: Artifact) -> int:
+    """How many texts of the transfer set the teacher abstains from."""
+    abstained = labels.measurements.get("label_mapping", {}).get("abstained", {})
+    return int(sum(count for split, count in abstained.items() if split != "val"))
+
+
+def _planned_removal(config: StudentConfig, network: Network) -> dict[str, dict[str, int]]:
+    """What is to be pruned, refused before the training if it cannot be; nothing in most students."""
+    if isinstance(config, PruningConfig) and isinstance(network.module, HubClassifier):
+        return pruning.plan_removal(network.module.model, config)
+    return {}
 
 
 def _join(train: Split, unlabeled: Split) -> Split:
@@ -197,7 +232,7 @@ def _student(
 
 def _outside(config: StudentConfig) -> dict[str, str]:
     """What a student is made of beside the teacher and the data."""
-    return networks.digests(config.model) if isinstance(config, PretrainedStudent) else {}
+    return origins.digests(config.model) if isinstance(config, PretrainedStudent) else {}
 
 
 def _origin(

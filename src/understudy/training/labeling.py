@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,16 +18,16 @@ from numpy.typing import NDArray
 
 from ..artifact import Artifact, Draft, Plan, finished, writing
 from ..config import LabelConfig
-from ..data.storing import TEST_FILE, read_split
+from ..data.storing import TEST_FILE
 from ..data.task import Split
 from ..decision import Decision, fit_temperature
 from ..errors import ArtifactError
+from ..label_mapping import LabelMapping, read_mapping, write_mapping
 from ..progress import Progress, Silent
+from ..soft_labels import OWN, open_splits, read_labels
 from ..tokenization import TextEncoder
 from . import folds, networks
 from .loop import choose_device, infer
-
-SPLITS = ("train", "val", "unlabeled")  # never test: only benchmark opens it
 
 
 def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress: Progress | None = None) -> Artifact:
@@ -55,9 +56,11 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
             f"{teacher} decides between {', '.join(model.task.labels)}, the labels of {data} are "
             f"{', '.join(source.task.labels)}: train a teacher on this data first"
         )
-    splits = [read_split(data / f"{name}.parquet", name) for name in SPLITS if (data / f"{name}.parquet").exists()]
+    splits, mapping = open_splits(data), read_mapping(teacher)
     with writing(out, plan, "labels") as draft:
         draft.task, draft.text = source.task, model.text
+        if mapping is not None:
+            write_mapping(mapping, draft.path)
         sheets = [Sheet(split.name, split) for split in splits]
         taken_up = 0
         if config.folds:
@@ -72,6 +75,8 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
             "of_an_interrupted_run": taken_up,
             "confidence": _confidence(draft.path, splits, Decision(source.task.kind)),
         }
+        if mapping is not None:
+            draft.measurements["label_mapping"] = _mapped(draft.path, splits, mapping)
     return Artifact.load(out)
 
 
@@ -119,7 +124,8 @@ def _label(
     device = choose_device(config.device)
     network.module.to(device)
     encoder = TextEncoder(network.tokenizer, model.text)
-    taken_up = 0
+    taken_up, mapping = 0, read_mapping(model.path)
+    answers = networks.in_own_labels(network)
     with progress.track(description, sum(len(sheet.texts) for sheet in sheets)) as advance:
         for sheet in sheets:
             for shard, part in sheet.shards(draft.path, config.shard_size):
@@ -128,25 +134,40 @@ def _label(
                     taken_up += len(part)
                     continue
                 tokens = encoder.encode(part.texts)
-                logits = infer(network.module, tokens, network.pad_id, device, config.batch_size, advance)
-                _write_shard(shard, draft.work / shard.name, part.ids, logits)
+                logits = infer(answers, tokens, network.pad_id, device, config.batch_size, advance)
+                _write_shard(shard, draft.work / shard.name, part.ids, logits, mapping)
     return taken_up
 
 
-def read_labels(labels: Path, split: str, ids: Sequence[str]) -> NDArray[np.float32]:
-    """Logits (n, labels) of a split's examples in the order of `ids`; raises KeyError for an unknown id."""
-    tables = [pq.read_table(shard) for shard in sorted(labels.glob(f"{split}-*.parquet"))]
-    table = pa.concat_tables(tables)
-    columns = table["logits"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
-    row = {example: index for index, example in enumerate(table["id"].to_pylist())}
-    return np.ascontiguousarray(columns[[row[example] for example in ids]], dtype=np.float32)
-
-
-def _write_shard(path: Path, aside: Path, ids: object, logits: NDArray[np.float32]) -> None:
+def _write_shard(
+    path: Path, aside: Path, ids: object, logits: NDArray[np.float32], mapping: LabelMapping | None
+) -> None:
     """Write a shard aside, in the directory that keeps an interrupted run's work, and move it to its place."""
-    values = pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel(), pa.float32()), logits.shape[1])
-    pq.write_table(pa.table({"id": pa.array(ids, pa.string()), "logits": values}), aside, compression="zstd")
+    columns = {"id": pa.array(ids, pa.string())}
+    if mapping is None:
+        columns["logits"] = _rows(logits)
+    else:
+        columns |= {"logits": _rows(mapping.apply(logits).astype(np.float32)), OWN: _rows(logits)}
+    pq.write_table(pa.table(columns), aside, compression="zstd")
     aside.replace(path)
+
+
+def _rows(logits: NDArray[np.float32]) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel(), pa.float32()), logits.shape[1])
+
+
+def _mapped(directory: Path, splits: Sequence[Split], mapping: LabelMapping) -> dict[str, Any]:
+    """The mapping, and by split the mean probability and the texts that it takes from the teacher's answers."""
+    found: dict[str, Any] = {
+        "dropped_mass": {}, "best_means_nothing": {}, "abstained": {}, "texts": {},
+    }  # fmt: skip
+    for split in (split for split in splits if len(split)):
+        own = read_labels(directory, split.name, split.ids, OWN)
+        found["dropped_mass"][split.name] = float(mapping.dropped_mass(own).mean())
+        found["best_means_nothing"][split.name] = int(mapping.best_means_nothing(own).sum())
+        found["abstained"][split.name] = int(mapping.abstains(own).sum())
+        found["texts"][split.name] = len(split)
+    return mapping.to_dict() | found
 
 
 def _confidence(directory: Path, splits: Sequence[Split], decision: Decision) -> dict[str, float]:

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..artifact import Artifact
 from ..data.task import UNLABELED, Labels, Split
-from .labeling import read_labels
-
-Logits = NDArray[np.float32]
+from ..soft_labels import Logits, read_labels
 
 
 def teacher_targets(labels: Artifact, splits: Sequence[Split], *, correct: bool) -> Logits:

@@ -30,6 +30,7 @@ from ..errors import MissingExtraError, RecipeError, WorkError
 from ..files import write_atomically, write_csv
 from ..kinds import check_metric
 from ..progress import Progress, Silent
+from ..soft_labels import answered
 from ..space import Dimension, TuneConfig, search_space
 from .pool import Pool
 from .trials import judged_rows, trial_name
@@ -73,6 +74,7 @@ def tune(
     except ValueError as error:
         raise RecipeError(str(error)) from None
     train, val = (read_split(data / f"{name}.parquet", name) for name in ("train", "val"))
+    train = answered(labels, train)
     if config.folds > len(train):
         raise RecipeError(f"tune.folds: {config.folds} folds of {len(train)} training rows; give at most {len(train)}")
     name = _study_name(student, config, space, {"labels": soft.digest, "data": source.digest}, seed)

@@ -183,8 +183,8 @@ def _markdown(header: list[str], rows: list[list[str]]) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "emotion": emotion, "sst2": sst2, "imperative": imperative, "headlines": headlines, "training": training, "startup": startup,
-    "processes": processes, "pruning": pruning,
+    "emotion": emotion, "sst2": sst2, "imperative": imperative, "headlines": headlines,
+    "training": training, "startup": startup,    "processes": processes, "pruning": pruning,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,9 @@ import numpy as np
 import tables
 from numpy.typing import NDArray
 
+from understudy.answers import Answers, decision_from
 from understudy.calibration_metrics import calibration_study
-from understudy.decision import softmax
-from understudy.metrics import (
-    accuracy,
-    agreement,
-    confusion,
-    evaluate,
-    mcnemar,
-    paired_difference,
-    per_class,
-    retention,
-)
+from understudy.metrics import agreement, mcnemar, paired_difference, retention
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent.parent / "README.md"
@@ -57,6 +49,11 @@ class Run:
         """The row that others are held against."""
         return next((row for row in self.models if row["role"] == "teacher"), None)
 
+    @cached_property
+    def quality(self) -> dict[str, dict[str, Any]]:
+        """What the logits say of each model, in the shape of its row."""
+        return {_key(row): _quality(self, row) for row in self.models}
+
     @property
     def resampling(self) -> tuple[int, int]:
         """Number of resamples and seed of every bootstrap."""
@@ -64,8 +61,12 @@ class Run:
 
     def predictions(self, model: str) -> NDArray[np.int64]:
         """The chosen label of each text; `model` as name/variant."""
-        chosen: NDArray[np.int64] = self.logits[_stem(model)].argmax(axis=1)
-        return chosen
+        return self.answers(model).labels
+
+    def answers(self, model: str) -> Answers:
+        """The logits of a model, and how its row says that they are decided."""
+        row = next((row for row in self.models if _key(row) == model), {"temperature": 1.0})
+        return Answers(self.logits[_stem(model)], decision_from(row, self.results.get("kind", "single")))
 
 
 def main() -> None:
@@ -136,7 +137,7 @@ def _read_split(home: Path) -> tuple[NDArray[np.int64], dict[str, NDArray[np.flo
 def _models(run: Run) -> Iterator[tuple[str, Figures, Figures]]:
     """Each model with the figures of the file and those that we find."""
     for row in run.models:
-        found = _quality(run, row) | _beside_teacher(run, row) | _confidence(run, row)
+        found = run.quality[_key(row)] | _beside_teacher(run, row) | _confidence(run, row)
         stored = {name: row.get(name) for name in found}
         # The plain count has the last word: the file was made with the same metrics, and would share their mistake.
         yield _key(row), _flat(stored), _flat(found) | _counted(run, row)
@@ -144,14 +145,11 @@ def _models(run: Run) -> Iterator[tuple[str, Figures, Figures]]:
 
 def _quality(run: Run, row: dict[str, Any]) -> dict[str, Any]:
     """What the logits say of one model, in the shape of its row."""
-    probabilities = softmax(run.logits[_stem(_key(row))], row["temperature"])
-    estimates = evaluate(probabilities, run.labels, *run.resampling)
-    names = run.results["labels"]
-    table = confusion(run.labels, run.predictions(_key(row)), len(names))
+    answers = run.answers(_key(row))
+    estimates = answers.scores(run.labels, *run.resampling)
     return {
         "metrics": {"test": {name: estimate.to_dict() for name, estimate in estimates.items()}},
-        "per_class": [{"label": name, **scores} for name, scores in zip(names, per_class(table), strict=True)],
-        "confusion": table.tolist(),
+        **answers.by_label(run.labels, run.results["labels"]),
     }
 
 
@@ -196,17 +194,22 @@ def _comparisons(run: Run) -> Iterator[tuple[str, Figures, Figures]]:
 def _counted(run: Run, row: dict[str, Any]) -> Figures:
     """Accuracy and confusion of one model without understudy.metrics."""
     predictions = run.predictions(_key(row))
+    if predictions.ndim == 2:
+        cells = [[[((run.labels == t) & (predictions == p))[:, k].sum() for p in (0, 1)] for t in (0, 1)]
+                 for k in range(predictions.shape[1])]  # fmt: skip
+        return _flat_counts("subset_accuracy", float((predictions == run.labels).all(axis=1).mean()), np.array(cells))
     table = np.zeros((len(run.results["labels"]),) * 2, dtype=np.int64)
     np.add.at(table, (run.labels, predictions), 1)
-    return _flat_counts(float((predictions == run.labels).mean()), table)
+    return _flat_counts("accuracy", float((predictions == run.labels).mean()), table)
 
 
 def _miscounts(run: Run) -> list[str]:
     """Where understudy.metrics and the plain count part: then its other figures are not to be trusted either."""
     lines = []
     for row in run.models:
-        table = confusion(run.labels, run.predictions(_key(row)), len(run.results["labels"]))
-        ours = _flat_counts(float(accuracy(table)), table)
+        quality = run.quality[_key(row)]
+        name = "accuracy" if "accuracy" in quality["metrics"]["test"] else "subset_accuracy"
+        ours = _flat_counts(name, quality["metrics"]["test"][name]["value"], np.array(quality["confusion"]))
         lines += [
             f"{_key(row)} {path}: understudy.metrics finds {ours[path]}, a plain count {figure}"
             for path, figure in _counted(run, row).items()
@@ -215,8 +218,8 @@ def _miscounts(run: Run) -> list[str]:
     return lines
 
 
-def _flat_counts(right: float, table: NDArray[np.int64]) -> Figures:
-    return _flat({"metrics": {"test": {"accuracy": {"value": right}}}, "confusion": table.tolist()})
+def _flat_counts(name: str, right: float, table: NDArray[np.int64]) -> Figures:
+    return _flat({"metrics": {"test": {name: {"value": right}}}, "confusion": table.tolist()})
 
 
 def _differences(stored: Figures, found: Figures) -> list[str]:

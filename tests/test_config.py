@@ -321,6 +321,40 @@ def test_what_is_near_to_them_is_fine() -> None:
     assert parse(TeacherConfig, {"learning_rate": 1}, "x").learning_rate == 1.0
 
 
+# Kinds of task
+
+MULTI: dict[str, Any] = {"name": "t", "kind": "multi", "labels": ["a", "b", "c"]}
+
+
+def test_a_multi_label_task_has_metrics_of_its_own() -> None:
+    assert read(task=MULTI).task.metric == "micro_f1"
+    assert read(task=MULTI | {"metric": "macro_f1"}).task.metric == "macro_f1"
+    assert refusal(task=MULTI | {"metric": "accuracy"}) == (
+        "task: metric = accuracy is not for a task of kind multi: choose micro_f1, macro_f1, subset_accuracy"
+    )
+    assert refusal(task=THREE | {"metric": "micro_f1"}) == (
+        "task: metric = micro_f1 is not for a task of kind single: choose accuracy, macro_f1, macro_recall"
+    )
+    assert refusal(task=MULTI | {"labels": ["a", "b|c"]}).startswith("task: labels: 'b|c' holds '|'")
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"task": MULTI, "teacher": {"stop_metric": "accuracy"}}, "teacher: stop_metric = accuracy is not for a task"),
+        ({"task": MULTI, "distill": {"stop_metric": "macro_recall"}}, "stop_metric = macro_recall is not for a task"),
+        ({"task": MULTI, "tune": {"objective": "accuracy"}}, "tune.objective = accuracy is not for a task"),
+        ({"task": MULTI, "distill": {"loss": "dkd"}}, "loss dkd parts one right label from the others"),
+        ({"task": MULTI, "calibrate": {"threshold_target": 0.8}}, "threshold_target is for threshold_for = precision"),
+        ({"calibrate": {"threshold_for": "recall"}}, "threshold_for: for a task of kind multi"),
+        ({"data": {"train": "x.csv", "label_separator": ";"}}, "label_separator: for a task of kind multi"),
+        ({"data": {"train": "x.csv", "label": ""}}, "label names no column"),
+    ],
+)
+def test_settings_of_the_other_kind_are_refused(sections: dict[str, Any], message: str) -> None:
+    assert message in refusal(**sections)
+
+
 # Inheritance
 
 

@@ -14,6 +14,7 @@ from making import make
 from understudy import cli
 from understudy.config import (
     BenchmarkConfig,
+    CalibrateConfig,
     DataConfig,
     DistillConfig,
     ExportConfig,
@@ -34,6 +35,7 @@ from understudy.space import TuneConfig
         ("distill", DistillConfig, set()),
         ("export", ExportConfig, set()),
         ("quantize", QuantizeConfig, set()),
+        ("calibrate", CalibrateConfig, set()),
         ("tune", TuneConfig, {"space"}),
         ("benchmark", BenchmarkConfig, {"pipeline"}),
     ],

@@ -331,7 +331,7 @@ def test_a_classifier_that_gives_no_single_label_is_refused(encoders: dict[str, 
 
     assert refusal(problem_type="multi_label_classification") == (
         f"model '{tmp_path}' gives a text any number of labels (multi_label_classification in its config.json), "
-        "expected one label per text: set train = true"
+        'expected one label per text: set train = true, or kind = "multi" in [task]'
     )
     assert refusal(problem_type="regression") == (
         f"model '{tmp_path}' gives a number (regression in its config.json), expected a label: set train = true, or "

@@ -50,6 +50,10 @@ class Fake:
 
     labels = ("bad", "good")
     artifact = SimpleNamespace(text=TextConfig(("html",), 64))
+    task = SimpleNamespace(multi=False)
+
+    def chosen(self, probabilities: NDArray[np.float64]) -> tuple[str, ...]:
+        return (self.labels[int(probabilities.argmax())],)
 
     def __init__(self, failure: BaseException | None = None, after: int = 0) -> None:
         self.failure, self.after, self.seen = failure, after, 0

@@ -258,7 +258,10 @@ def test_the_data_stage_record_is_understood(results: Score) -> None:
     }
     record = {"splits": {"train": split, "unlabeled": {"rows": 9}}, "dropped": {"train": {"duplicate": 4}}}
     data = prepared(results | {"data": record})["data"]
-    expected = {"counts": {"train": split["classes"]}, "majority": {"train": 0.66}, "dropped": {"train: duplicate": 4}}
+    expected = {
+        "rows": {"train": 3}, "counts": {"train": split["classes"]}, "majority": {"train": 0.66},
+        "dropped": {"train: duplicate": 4},
+    }  # fmt: skip
     assert data == expected | {"of_the_teacher": {}}
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from understudy import metrics
+from understudy.answers import Answers
 from understudy.calibration_metrics import calibration_study
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -30,7 +32,7 @@ MODELS = ("teacher/fp32", "cut3/fp32")
 def bootstraps_are_drawn_once() -> Iterator[None]:
     """The edits below leave the logits alone, so that each model's bootstrap would come out the same again."""
     drawn: dict[object, Any] = {}
-    evaluate = verify_results.evaluate
+    evaluate = metrics.evaluate
 
     def remembered(probabilities: np.ndarray, labels: np.ndarray, resamples: int, seed: int) -> Any:
         key = (probabilities.tobytes(), labels.tobytes(), resamples, seed)
@@ -39,7 +41,7 @@ def bootstraps_are_drawn_once() -> Iterator[None]:
         return drawn[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(verify_results, "evaluate", remembered)
+        patch.setattr(metrics, "evaluate", remembered)
         yield
 
 
@@ -130,8 +132,13 @@ def test_a_missing_and_an_invented_figure_are_found(file: Path) -> None:
 
 
 def test_a_mistake_in_metrics_cannot_hide(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = verify_results.confusion
-    monkeypatch.setattr(verify_results, "confusion", lambda labels, predictions, n: right(predictions, labels, n))
+    right = Answers.by_label
+
+    def transposed(self: Answers, truth: np.ndarray, names: list[str]) -> dict[str, Any]:
+        found = right(self, truth, names)
+        return found | {"confusion": np.transpose(found["confusion"]).tolist()}
+
+    monkeypatch.setattr(Answers, "by_label", transposed)
     _, wrong = verify_results.check(file)
     assert any("cut3/fp32 confusion.0.1: understudy.metrics finds" in line for line in wrong)
 

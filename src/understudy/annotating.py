@@ -21,6 +21,7 @@ from .data.tables import Table
 from .data.task import UNLABELED, Split
 from .data.writing import WRITERS, output
 from .decision import softmax
+from .errors import RecipeError
 from .label_mapping import LabelMapping, read_mapping
 from .progress import Progress, Silent
 from .soft_labels import OWN, Logits, check_made_of, labelled, open_splits, read_labels
@@ -43,6 +44,8 @@ def annotate(
     if done is not None:
         return done
     check_made_of(soft, source)
+    if source.task is not None and source.task.multi:
+        raise RecipeError(f"{data} has several labels per text, and annotating is of tasks with one")
     for needed in (soft, source):
         needed.verify(without=TEST_FILE)
     splits, mapping = [labelled(labels, split) for split in open_splits(data)], read_mapping(labels)
@@ -54,7 +57,7 @@ def annotate(
             table, names = Table(NAME, dict.fromkeys(known), rows, ()), _names(soft, mapping)
             with (
                 output(draft.path / f"{NAME}.{kind}", overwrite=False) as file,
-                WRITERS[f".{kind}"](file, table, names, True) as write,
+                WRITERS[f".{kind}"](file, table, names, True, False) as write,
             ):
                 for chunk, columns in _annotated(soft, splits, mapping):
                     write(chunk, None, dict(zip(names, columns, strict=True)))

@@ -69,7 +69,7 @@ class Artifact:
     task: Task | None
     text: TextConfig | None
     details: dict[str, Any]
-    decision: dict[str, float]
+    decision: dict[str, Any]
     measurements: dict[str, Any]
     warnings: list[str]
     versions: dict[str, str]
@@ -139,7 +139,7 @@ class Artifact:
     @property
     def temperature(self) -> float:
         """The calibration temperature; 1 before calibration."""
-        return self.decision.get("temperature", 1.0)
+        return float(self.decision.get("temperature", 1.0))
 
     def bytes_of(self, *names: str) -> int:
         """Size of the named files and the manifest."""
@@ -161,7 +161,7 @@ class Draft:
     task: Task | None = None
     text: TextConfig | None = None
     details: dict[str, Any] = field(default_factory=dict)
-    decision: dict[str, float] = field(default_factory=dict)
+    decision: dict[str, Any] = field(default_factory=dict)
     measurements: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,41 +16,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import speed
+from .answers import Answers, noted
 from .artifact import Artifact, Plan, finished, writing
 from .calibration_metrics import calibration_study
-from .classifier import TOKENIZER_FILE, note_on_arithmetic
+from .classifier import TOKENIZER_FILE, decision_of, note_on_arithmetic
 from .config import BenchmarkConfig
 from .controls import Control, bag_of_words, majority
 from .data.storing import read_split
 from .data.task import Split, Task
-from .decision import softmax
+from .decision import Decision
 from .entries import Entry as Entry
 from .entries import Lead
 from .errors import InputError
 from .machine import available_cores, describe, versions
-from .metrics import agreement, confusion, evaluate, mcnemar, paired_difference, per_class, retention
+from .metrics import agreement, mcnemar, paired_difference, retention
 from .progress import Progress, Silent
 from .recording import RESULTS as RESULTS
 from .recording import write_results
-
-
-@dataclass(frozen=True)
-class Answers:
-    """A model's calibrated answers on the test split."""
-
-    logits: NDArray[np.float32]
-    temperature: float
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """The chosen label of each text."""
-        chosen: NDArray[np.int64] = self.logits.argmax(axis=1)
-        return chosen
-
-    @property
-    def probabilities(self) -> NDArray[np.float64]:
-        """(n, labels)"""
-        return softmax(self.logits, self.temperature)
 
 
 def benchmark(
@@ -76,7 +57,7 @@ def benchmark(
     source = Artifact.load(data, "data")
     lead = Lead.of(teacher, labels)
     _refuse_doubles(entries)
-    inputs = {entry.key: f"{entry.artifact.digest}:{entry.artifact.temperature}" for entry in entries}
+    inputs = {entry.key: f"{entry.artifact.digest}:{_decided(entry.artifact)}" for entry in entries}
     inputs |= {"data": source.digest, "recipe": hashlib.sha256(json.dumps(notes).encode()).hexdigest()}
     inputs |= {"teacher": lead.digest} if lead else {}
     plan = Plan("benchmark", config.model_dump(), inputs, seed)
@@ -88,22 +69,23 @@ def benchmark(
     with writing(out, plan, "benchmark") as draft:
         draft.task = source.task
         train, val, test = (read_split(data / f"{name}.parquet", name) for name in ("train", "val", "test"))
-        controls = [majority(train, len(source.task.labels)), bag_of_words(train, val, len(source.task.labels))]
+        controls = [majority(train, source.task), bag_of_words(train, val, source.task, *_aim(entries))]
         said, answers, rows = list[str](), dict[str, Answers](), list[dict[str, Any]]()
         if lead:
             said, found = lead.ask(test, progress)
             if found is not None:
-                answers[lead.key], rows = Answers(found, lead.temperature), [lead.row]
+                answers[lead.key], rows = Answers(found, Decision("single", lead.temperature)), [lead.row]
         answers |= _answers(entries, controls, test, config.provider, progress)
         known = _validation_logits(entries, val, config.provider, progress) | (lead.validation(val) if lead else {})
         rows += [_describe(entry, out.parent) for entry in entries]
         rows += [_describe_control(control) for control in controls]
         _add_quality(rows, answers, test, source.task, config, seed)
-        _add_calibration(rows, answers, known, test, val, config, seed)
+        _add_calibration(rows, answers, known, test, val, source.task, config, seed)
         pipeline = _add_speed(rows, entries, None if lead else teacher, data, test, config, progress)
         results = {
-            "task": source.task.name, "task_metric": source.task.metric, "labels": list(source.task.labels),
-            "seed": seed, "machine": describe(), "versions": versions(), "data": source.measurements,
+            "task": source.task.name, "kind": source.task.kind, "task_metric": source.task.metric,
+            "labels": list(source.task.labels), "seed": seed, "machine": describe(), "versions": versions(),
+            "data": source.measurements,
             "models": [pipeline, *rows] if pipeline else rows,
             "comparisons": _comparisons(entries, answers, test, source.task, config, seed), **notes,
             "remarks": [*notes.get("remarks", []), *said],
@@ -111,6 +93,21 @@ def benchmark(
         logits = {name: answer.logits for name, answer in answers.items()}
         write_results(draft.path, results, {"test": (test, logits), "val": (val, known)})
     return Artifact.load(out)
+
+
+def _decided(artifact: Artifact) -> str:
+    """What decides an artifact's answers beside its files."""
+    thresholds = artifact.decision.get("thresholds")
+    return f"{artifact.temperature}" + (f":{thresholds}" if thresholds else "")
+
+
+def _aim(entries: Sequence[Entry]) -> tuple[Any, ...]:
+    """What the thresholds of a multi-label run are for: the control's are fitted for the same."""
+    for entry in entries:
+        goal = entry.artifact.measurements.get("calibration", {}).get("goal")
+        if goal:
+            return goal["threshold_for"], goal["threshold_target"]
+    return ()
 
 
 def _refuse_doubles(entries: Sequence[Entry]) -> None:
@@ -127,10 +124,12 @@ def _answers(
         for entry in entries:
             entry.artifact.verify()
             found = speed.logits_of(entry.artifact, test.texts, provider)
-            answers[entry.key] = Answers(found, entry.artifact.temperature)
+            answers[entry.key] = Answers(found, decision_of(entry.artifact))
             advance(1)
         for control in controls:
-            answers[f"{control.name}/{_control_variant(control)}"] = Answers(control.answer(test.texts), 1.0)
+            answers[f"{control.name}/{_control_variant(control)}"] = Answers(
+                control.answer(test.texts), control.decision
+            )
             advance(1)
     return answers
 
@@ -153,9 +152,11 @@ def _describe(entry: Entry, root: Path) -> dict[str, Any]:
     calibration = artifact.measurements.get("calibration")
     return {
         "name": entry.name, "role": entry.role, "variant": entry.variant, "params": artifact.details["params"],
-        "bytes": artifact.bytes_of(*artifact.files), "temperature": artifact.temperature,
+        "bytes": artifact.bytes_of(*artifact.files), **noted(decision_of(artifact)),
         "calibration": calibration and {key: calibration[key] for key in ("before", "after")},
-        "warnings": [*artifact.warnings, *filter(None, [note_on_arithmetic(artifact)])],
+        "warnings": [
+            *artifact.warnings, *(calibration or {}).get("warnings", []), *filter(None, [note_on_arithmetic(artifact)])
+        ],
         "rung": artifact.details.get("rung"),
         "path": Path(os.path.relpath(entry.path, root)).as_posix(),
     }  # fmt: skip
@@ -164,7 +165,8 @@ def _describe(entry: Entry, root: Path) -> dict[str, Any]:
 def _describe_control(control: Control) -> dict[str, Any]:
     return {
         "name": control.name, "role": "control", "variant": _control_variant(control), "params": control.parameters,
-        "bytes": None, "temperature": 1.0, "calibration": None, "warnings": [], "path": None, "rung": None,
+        "bytes": None, **noted(control.decision), "calibration": None, "warnings": [], "path": None, "rung": None,
+        **({} if control.always is None else {"always": control.always}),
     }  # fmt: skip
 
 
@@ -186,13 +188,9 @@ def _add_quality(
     teacher_bytes = next((row["bytes"] for row in rows if row["role"] == "teacher"), None)
     for row in rows:
         answer = answers[f"{row['name']}/{row['variant']}"]
-        table = confusion(test.labels, answer.labels, len(task.labels))
-        estimates = evaluate(answer.probabilities, test.labels, config.bootstrap, seed)
+        estimates = answer.scores(test.labels, config.bootstrap, seed)
         row["metrics"] = {"test": {name: estimate.to_dict() for name, estimate in estimates.items()}}
-        row["per_class"] = [
-            {"label": label, **scores} for label, scores in zip(task.labels, per_class(table), strict=True)
-        ]
-        row["confusion"] = table.tolist()
+        row |= answer.by_label(test.labels, task.labels)
         row["compression_ratio"] = teacher_bytes / row["bytes"] if teacher_bytes and row["bytes"] else None
         row["retention"] = row["agreement"] = None
         if teacher is not None:
@@ -207,13 +205,14 @@ def _add_calibration(
     known: Mapping[str, NDArray[np.float32]],
     test: Split,
     val: Split,
+    task: Task,
     config: BenchmarkConfig,
     seed: int,
 ) -> None:
     """The calibration study of every artifact; a control has no temperature, and none."""
     for row in rows:
         key = f"{row['name']}/{row['variant']}"
-        if key in known:
+        if key in known and not task.multi:  # the study is of one label per text
             splits = {"val": (known[key], val.labels), "test": (answers[key].logits, test.labels)}
             row["calibration_study"] = calibration_study(splits, row["temperature"], config.bootstrap, seed)
 
@@ -233,8 +232,9 @@ def _add_speed(
     runners = {e.key: speed.artifact_runner(e.artifact, config.provider) for e in entries if e.timed}
     runners["tfidf-lr/sklearn"] = speed.tfidf_runner(data)
     model = Artifact.load(teacher, "model") if teacher and config.pipeline else None
+    kind = model.task.kind if model and model.task else "single"
     if model and model.text:
-        runners["teacher/torch"] = speed.pipeline_runner(str(model.path), model.text.max_length)
+        runners["teacher/torch"] = speed.pipeline_runner(str(model.path), model.text.max_length, kind)
     with progress.track("measure speed", len(threads) * len(speed.BATCHES)) as advance:
         speeds = speed.measure(list(runners.values()), texts, threads, config.repeats, advance)
     found = dict(zip(runners, speeds, strict=True))

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from .data.task import Labels
 from .decision import softmax
-from .metrics import Estimate, Scores, evaluate, reliability, wilson
+from .estimates import Estimate, Scores, wilson
+from .metrics import evaluate, reliability
 
 RISKS = (0.01, 0.02, 0.05)
 MEASURES = ("confidence", "entropy", "accuracy", "ece", "brier", "nll")

@@ -41,8 +41,8 @@ def refuse_another_task(out: Path, recipe: Recipe) -> None:
         raise RecipeError(f"{note} is damaged; choose another --out, or delete {out}") from None
     if theirs != ours:
         raise RecipeError(
-            f"{out} belongs to the task {task!r} with labels {labels}; this recipe's task is {ours['task']!r} with "
-            f"{', '.join(recipe.task.labels)}: choose another --out"
+            f"{out} belongs to the task {task!r} with labels {labels}{_of_kind(theirs)}; this recipe's task is "
+            f"{ours['task']!r} with {', '.join(recipe.task.labels)}{_of_kind(ours)}: choose another --out"
         )
 
 
@@ -54,7 +54,12 @@ def _claim(out: Path, recipe: Recipe) -> None:
 
 
 def _owner(recipe: Recipe) -> dict[str, Any]:
-    return {"task": recipe.task.name, "labels": list(recipe.task.labels)}
+    kind = {"kind": "multi"} if recipe.task.kind == "multi" else {}
+    return {"task": recipe.task.name, "labels": list(recipe.task.labels), **kind}
+
+
+def _of_kind(owner: dict[str, Any]) -> str:
+    return ", any number of them per text" if owner.get("kind") == "multi" else ""
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .artifact import Artifact
 from .data.task import Task
-from .decision import softmax
+from .decision import Decision
 from .errors import ArtifactError, InputError, WorkError, first_line
 from .machine import PROVIDERS, available_cores, has_vnni, instruction_set
 from .tokenization import TextEncoder, Tokens, batches
@@ -35,11 +35,16 @@ TOKENS_PER_RUN = 1024
 
 @dataclass(frozen=True)
 class Prediction:
-    """The chosen label, its calibrated probability, and all of them by label."""
+    """The chosen label, its calibrated probability, all of them by label, and the labels that apply.
+
+    Where a text has one label, `labels` holds that one. In a multi-label task it holds those whose probability is at
+    least their threshold, in the task's order, and may be empty; `label` is then merely the likeliest one.
+    """
 
     label: str
     confidence: float
     probabilities: dict[str, float]
+    labels: tuple[str, ...]
 
 
 class Classifier:
@@ -58,6 +63,12 @@ class Classifier:
         self.artifact = artifact
         self.task: Task = artifact.task
         self.labels: tuple[str, ...] = artifact.task.labels
+        self.decision = decision_of(artifact)
+        if len(self.decision.thresholds) not in (0, len(self.labels)):
+            raise ArtifactError(
+                f"{artifact.path}: {len(self.decision.thresholds)} thresholds for {len(self.labels)} labels; run "
+                "`understudy calibrate` again"
+            )
         self.threads = threads or available_cores()
         self._encoder = TextEncoder.load(artifact.path / TOKENIZER_FILE, artifact.text)
         self._session = open_session(artifact.path / MODEL_FILE, provider)
@@ -92,13 +103,25 @@ class Classifier:
         """One prediction per text, in order."""
         rows = self.predict_proba(texts)
         return [
-            Prediction(self.labels[best], float(row[best]), dict(zip(self.labels, map(float, row), strict=True)))
+            Prediction(
+                self.labels[best],
+                float(row[best]),
+                dict(zip(self.labels, map(float, row), strict=True)),
+                self.chosen(row),
+            )
             for row, best in zip(rows, rows.argmax(axis=1), strict=True)
         ]
 
+    def chosen(self, probabilities: NDArray[np.float64]) -> tuple[str, ...]:
+        """The labels that apply to a text with these calibrated probabilities, (labels,)."""
+        if not self.task.multi:
+            return (self.labels[int(probabilities.argmax())],)
+        applies = self.decision.applies(probabilities)
+        return tuple(label for label, there in zip(self.labels, applies, strict=True) if there)
+
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """Calibrated probabilities (n, labels), in order."""
-        return softmax(self.logits(texts), self.artifact.temperature)
+        """Calibrated probabilities (n, labels), in order; they sum to 1 but in a multi-label task."""
+        return self.decision.probabilities(self.logits(texts))
 
     def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Raw logits (n, labels), in order, before any temperature."""
@@ -122,6 +145,12 @@ class Classifier:
         feed = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
         logits: NDArray[np.float32] = self._session.run(["logits"], feed)[0]
         return logits.astype(np.float32, copy=False)
+
+
+def decision_of(artifact: Artifact) -> Decision:
+    """How the answers of an artifact are decided."""
+    thresholds = tuple(map(float, artifact.decision.get("thresholds", ())))
+    return Decision(artifact.task.kind if artifact.task else "single", artifact.temperature, thresholds)
 
 
 def note_on_arithmetic(artifact: Artifact) -> str:

@@ -15,15 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import speed
+from .answers import Answers
 from .artifact import MANIFEST, Artifact
-from .benchmarking import Answers, compare
+from .benchmarking import compare
+from .classifier import decision_of
 from .config import BenchmarkConfig
 from .data.reading import read_labeled
 from .data.task import Split, Task
+from .decision import Decision
 from .errors import InputError
+from .kinds import SEPARATOR
 from .label_mapping import label_permutation
 from .machine import available_cores, describe, versions
-from .metrics import evaluate
 from .progress import Progress, Silent
 
 
@@ -34,6 +37,7 @@ def compare_on_file(
     *,
     text: str = "text",
     label: str = "label",
+    separator: str = SEPARATOR,
     max_length: int = 512,
     label_map: Mapping[str, str] | None = None,
     seed: int = 13,
@@ -43,15 +47,22 @@ def compare_on_file(
 
     A model is an artifact directory, or the directory or hub name of a torch classifier, whose texts are cut at
     `max_length` tokens. Artifacts must have the labels of the first one, in its order; a torch classifier's are
-    brought into that order by name, after `label_map` has translated them.
+    brought into that order by name, after `label_map` has translated them. In a multi-label task `separator` parts the
+    labels in a cell of the file, and with an empty `label` each label has a column; a torch classifier's thresholds
+    are 1/2.
     """
     progress = progress or Silent()
     _check_names(models)
     names = _distinct_names(models)
     artifacts = {model: Artifact.load(Path(model), "model") for model in models if (Path(model) / MANIFEST).exists()}
     task = _common_task(artifacts)
-    split = read_labeled(data, task, text, label, "file", ()).split
-    runners = {model: _runner(model, artifacts.get(model), max_length, config.provider) for model in models}
+    if not task.multi and (separator != SEPARATOR or not label):
+        raise InputError(
+            "--label-separator, and a column for each label (--label ''), are for multi-label artifacts: "
+            f"those given decide between {', '.join(task.labels)}"
+        )
+    split = read_labeled(data, task, text, label, "file", (), separator=separator).split
+    runners = {model: _runner(model, artifacts.get(model), max_length, config.provider, task.kind) for model in models}
     answers: dict[str, Answers] = {}
     with progress.track("measure quality", len(models)) as advance:
         for model in models:
@@ -67,7 +78,7 @@ def compare_on_file(
     rows = []
     for model, found in zip(models, speeds, strict=True):
         answer, artifact = answers[names[model]], artifacts.get(model)
-        estimates = evaluate(answer.probabilities, split.labels, config.bootstrap, seed)
+        estimates = answer.scores(split.labels, config.bootstrap, seed)
         rows.append(
             {
                 "name": names[model], "bytes": _bytes(artifact) if artifact else None,
@@ -77,7 +88,7 @@ def compare_on_file(
         )  # fmt: skip
     pairs = combinations([names[model] for model in models], 2)
     return {
-        "task": task.name, "task_metric": task.metric, "labels": list(task.labels), "n": len(split),
+        "task": task.name, "kind": task.kind, "task_metric": task.metric, "labels": list(task.labels), "n": len(split),
         "machine": describe(), "versions": versions(), "models": rows,
         "comparisons": [
             compare(first, second, answers, split, task, config.bootstrap, seed) for first, second in pairs
@@ -103,7 +114,10 @@ def time_on_sentences(
     names = _distinct_names(models)
     artifacts = {model: Artifact.load(Path(model), "model") for model in models if (Path(model) / MANIFEST).exists()}
     texts = _lines(sentences)
-    runners = [replace(_runner(model, artifacts.get(model), max_length, provider), batches=(1,)) for model in models]
+    kind = next((artifact.task.kind for artifact in artifacts.values() if artifact.task), "single")
+    runners = [
+        replace(_runner(model, artifacts.get(model), max_length, provider, kind), batches=(1,)) for model in models
+    ]
     with (progress or Silent()).track("measure speed", len(speed.BATCHES)) as advance:
         speeds = speed.measure(runners, texts, [1], runs, advance)
     rows = [
@@ -145,6 +159,8 @@ def _common_task(artifacts: dict[str, Artifact]) -> Task:
         assert artifact.task is not None
         if first is None:
             first = (model, artifact.task)
+        elif artifact.task.kind != first[1].kind:
+            raise InputError(f"{model} is of a task of kind {artifact.task.kind}, {first[0]} of kind {first[1].kind}")
         elif artifact.task.labels != first[1].labels:
             raise InputError(
                 f"{model} has the labels {', '.join(artifact.task.labels)}, expected those of {first[0]}: "
@@ -155,12 +171,12 @@ def _common_task(artifacts: dict[str, Artifact]) -> Task:
     return first[1]
 
 
-def _runner(model: str, artifact: Artifact | None, max_length: int, provider: str) -> speed.Runner:
+def _runner(model: str, artifact: Artifact | None, max_length: int, provider: str, kind: str) -> speed.Runner:
     if artifact is not None and _ships(artifact):
         return speed.artifact_runner(artifact, provider)
     if artifact is None or artifact.details.get("architecture") == "transformer":
         length = artifact.text.max_length if artifact and artifact.text else max_length
-        return speed.pipeline_runner(model, length)
+        return speed.pipeline_runner(model, length, kind)
     return speed.torch_runner(Path(model))
 
 
@@ -184,8 +200,8 @@ def _answer(
 ) -> Answers:
     if artifact is not None and _ships(artifact):
         artifact.verify()
-        return Answers(speed.logits_of(artifact, split.texts, provider), artifact.temperature)
-    return Answers(_torch_logits(runner, split, task, {} if artifact else label_map), 1.0)
+        return Answers(speed.logits_of(artifact, split.texts, provider), decision_of(artifact))
+    return Answers(_torch_logits(runner, split, task, {} if artifact else label_map), Decision(task.kind))
 
 
 def _torch_logits(runner: speed.Runner, split: Split, task: Task, label_map: Mapping[str, str]) -> NDArray[np.float32]:

@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from .errors import RecipeError
 from .explaining import Kinds, explain
+from .kinds import SEPARATOR
 from .sections import NAME, Positive, Proportion, Variant
 from .sections import BenchmarkConfig as BenchmarkConfig
 from .sections import DistillConfig as DistillConfig
@@ -29,29 +30,16 @@ from .sections import Section as Section
 from .sections import TeacherConfig as TeacherConfig
 from .soft_terms import TWO_LABELS, inherited
 from .space import TuneConfig, search_space
+from .task_settings import CalibrateConfig as CalibrateConfig
+from .task_settings import TaskConfig as TaskConfig
+from .task_settings import check_kind
 from .teachers import TEACHER_KINDS as TEACHER_KINDS
 from .teachers import AnyTeacher, unread_settings
 
 Normalization = Literal["html", "nfc", "users", "links"]
-Metric = Literal["accuracy", "macro_f1", "macro_recall"]
 TableFormat = Literal["csv", "parquet"]
 FORMATS: tuple[TableFormat, ...] = ("csv", "parquet")
 S = TypeVar("S", bound=Section)
-
-
-class TaskConfig(Section):
-    """What is to be decided."""
-
-    name: str = Field(pattern=NAME, description="name of the task; that of the recipe's file if it is left out")
-    labels: list[str] = Field(min_length=2, description="label names, in the order of the model's outputs")
-    metric: Metric = Field("accuracy", description="the task metric, which retention is a ratio of")
-
-    @field_validator("labels")
-    @classmethod
-    def _distinct(cls, labels: list[str]) -> list[str]:
-        if len(set(labels)) != len(labels) or not all(label.strip() for label in labels):
-            raise ValueError("label names must be distinct and not empty")
-        return labels
 
 
 class DataConfig(Section):
@@ -69,7 +57,13 @@ class DataConfig(Section):
     )
     hub_config: str = Field("", description="configuration of the hub data set")
     text: str = Field("text", description="column of the text")
-    label: str = Field("label", description="column of the label: a declared name, or its index")
+    label: str = Field(
+        "label", description="column of the label: a declared name, or its index; multi: a list of them, or one cell; "
+        "empty: a column of 0 and 1 for each label, with its name",
+    )  # fmt: skip
+    label_separator: str = Field(
+        SEPARATOR, min_length=1, description="multi: what stands between the labels in a cell; empty cell: no label"
+    )
     val_size: Proportion = Field(0.1, description="share cut for validation when `val` is empty")
     test_size: Proportion = Field(0.1, description="share cut for test when `test` is empty")
     limit: int = Field(0, ge=0, description="at most this many training rows, a stratified subset; 0: all")
@@ -208,6 +202,7 @@ class Recipe(Section):
     )
     export: ExportConfig = ExportConfig()
     quantize: QuantizeConfig = QuantizeConfig()
+    calibrate: CalibrateConfig = CalibrateConfig()
     benchmark: BenchmarkConfig = BenchmarkConfig()
     tune: TuneConfig = TuneConfig()
 
@@ -250,6 +245,11 @@ class Recipe(Section):
                 raise ValueError(f"{none} student {student.name} cannot have {student.needs_gold}")
         if sought := {"soft_weight", "correct_teacher", "class_weights"} & set(self.tune.space):
             raise ValueError(f"{none} tune.space cannot have {', '.join(sorted(sought))}")
+
+    @model_validator(mode="after")
+    def _of_the_kind(self) -> Self:
+        check_kind(self)
+        return self
 
     @model_validator(mode="after")
     def _search(self) -> Self:

@@ -82,7 +82,7 @@ class _Size:
 def estimate(recipe: Recipe, out: Path, base: Path | None) -> Forecast:
     """Read and check the data, then forecast; writes nothing. Raises RecipeError for a directory of another task."""
     refuse_another_task(out, recipe)
-    task = Task(recipe.task.name, tuple(recipe.task.labels), recipe.task.metric)
+    task = Task(recipe.task.name, tuple(recipe.task.labels), recipe.task.metric, recipe.task.kind)
     prepared = prepare(task, recipe.data, recipe.seed, base)
     check_cuts(recipe)
     rows = {
@@ -140,7 +140,8 @@ def _kept(step: Step, out: Path) -> bool:
     except ArtifactError:
         return False
     if step.out.endswith(" calibrated"):
-        return "calibration" in artifact.measurements
+        made = artifact.measurements.get("calibration")
+        return made is not None and made.get("goal", {}) == step.settings
     same = artifact.config == json.loads(json.dumps(dict(step.settings)))
     return same and step.inputs.items() <= artifact.inputs.items()
 

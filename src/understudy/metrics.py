@@ -1,42 +1,28 @@
 """What a classifier's answers are worth: scores, calibration, intervals, paired comparisons.
 
 Every row needs a label. Scores of labels take confusion matrices (..., C, C), so that a bootstrap is one call.
+`multilabel` has the counterparts for labels (n, labels) of 0 and 1; `agreement` and the paired comparisons take both.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import multilabel
 from .data.task import Labels
 from .errors import DataError
-
-BINS = 15
+from .estimates import BINS, Scores, bin_starts, percentile, ratio, wilson
+from .estimates import Estimate as Estimate
 
 Counts = NDArray[np.int64]
-Scores = NDArray[np.float64]
 
-_Z = 1.959963984540054  # the normal quantile that leaves 2.5 % above it
 _TABLE_CELLS = 2**22  # bounds the memory of a bootstrap's confusion matrices: 32 MiB at a time
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number measured on `n` items, with its 95 % interval; NaN where it is not defined."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-    def to_dict(self) -> dict[str, float | int | list[float | None] | None]:
-        """As in results.json, where null stands for what is not defined."""
-        value, low, high = (None if math.isnan(number) else number for number in (self.value, self.low, self.high))
-        return {"value": value, "ci95": [low, high], "n": self.n}
 
 
 @dataclass(frozen=True)
@@ -57,7 +43,7 @@ def confusion(labels: Labels, predictions: Labels, classes: int) -> Counts:
 
 def accuracy(matrix: Counts) -> Scores:
     """Share of rows that are right."""
-    return _ratio(_hits(matrix).sum(axis=-1), matrix.sum(axis=(-2, -1)))
+    return ratio(_hits(matrix).sum(axis=-1), matrix.sum(axis=(-2, -1)))
 
 
 def macro_f1(matrix: Counts) -> Scores:
@@ -68,12 +54,12 @@ def macro_f1(matrix: Counts) -> Scores:
 def weighted_f1(matrix: Counts) -> Scores:
     """Mean F1 of the classes, weighted by their share of the truth."""
     support = matrix.sum(axis=-1)
-    return _ratio((_f1(matrix) * support).sum(axis=-1), support.sum(axis=-1))
+    return ratio((_f1(matrix) * support).sum(axis=-1), support.sum(axis=-1))
 
 
 def macro_recall(matrix: Counts) -> Scores:
     """Mean recall of the classes that occur in truth or predictions: one that is only predicted counts as 0."""
-    return _macro(_ratio(_hits(matrix), matrix.sum(axis=-1)), matrix)
+    return _macro(ratio(_hits(matrix), matrix.sum(axis=-1)), matrix)
 
 
 METRICS: dict[str, Callable[[Counts], Scores]] = {
@@ -84,7 +70,7 @@ METRICS: dict[str, Callable[[Counts], Scores]] = {
 def per_class(matrix: Counts) -> list[dict[str, float]]:
     """Precision, recall, F1 and support of each class, in order; 0 where a ratio has nothing below the line."""
     support = matrix.sum(axis=-1)
-    precision, recall = _ratio(_hits(matrix), matrix.sum(axis=-2)), _ratio(_hits(matrix), support)
+    precision, recall = ratio(_hits(matrix), matrix.sum(axis=-2)), ratio(_hits(matrix), support)
     return [
         {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(n)}
         for p, r, f, n in zip(precision, recall, _f1(matrix), support, strict=True)
@@ -111,13 +97,13 @@ def ece(probabilities: Scores, labels: Labels, bins: int = BINS) -> float:
     Roelofs et al. 2022. A root mean square is never below the mean |gap|. Equal confidences share a bin.
     """
     residuals, confidence, _ = _residuals(probabilities, labels)
-    return math.sqrt(max(0.0, _squared_gap(residuals, _bin_starts(confidence, bins))))
+    return math.sqrt(max(0.0, _squared_gap(residuals, bin_starts(confidence, bins))))
 
 
 def reliability(probabilities: Scores, labels: Labels, bins: int = BINS) -> list[tuple[float, float, int]]:
     """(mean confidence, share right, rows) of the bins that `ece` uses, by rising confidence."""
     residuals, confidence, _ = _residuals(probabilities, labels)
-    starts = _bin_starts(confidence, bins)
+    starts = bin_starts(confidence, bins)
     sizes = np.diff(starts, append=len(confidence))
     means = np.add.reduceat(confidence, starts) / sizes
     right = np.add.reduceat(confidence - residuals, starts) / sizes
@@ -125,9 +111,9 @@ def reliability(probabilities: Scores, labels: Labels, bins: int = BINS) -> list
 
 
 def agreement(a: Labels, b: Labels) -> Estimate:
-    """Share of rows on which two classifiers choose the same label, with Wilson's interval."""
+    """Share of rows on which two classifiers choose the same label, or set of labels, with Wilson's interval."""
     _check_rows(a, b)
-    return wilson(int((a == b).sum()), len(a))
+    return wilson(int(_equal(a, b).sum()), len(a))
 
 
 def evaluate(probabilities: Scores, labels: Labels, resamples: int = 2000, seed: int = 0) -> dict[str, Estimate]:
@@ -141,7 +127,7 @@ def evaluate(probabilities: Scores, labels: Labels, resamples: int = 2000, seed:
     replicates = np.concatenate([[metric(table) for metric in METRICS.values()] for (table,) in tables], axis=1)
     replicates = np.concatenate([replicates, _resampled_calibration(probabilities, labels, resamples, seed)])
     named = zip(values, values.values(), replicates, strict=True)
-    estimates = {name: _percentile(value, drawn, len(labels)) for name, value, drawn in named}
+    estimates = {name: percentile(value, drawn, len(labels)) for name, value, drawn in named}
     return estimates | {"accuracy": wilson(int(_hits(matrix).sum()), len(labels))}
 
 
@@ -160,10 +146,13 @@ def retention(
 
 
 def mcnemar(labels: Labels, a: Labels, b: Labels) -> McNemar:
-    """McNemar's exact two-sided test: 2·P(X ≤ the smaller count), X binomial(discordant rows, ½), at most 1."""
+    """McNemar's exact two-sided test: 2·P(X ≤ the smaller count), X binomial(discordant rows, ½), at most 1.
+
+    Of several labels per row the whole set is right or wrong.
+    """
     _check_rows(labels, a, b)
-    only_first = int(((a == labels) & (b != labels)).sum())
-    only_second = int(((a != labels) & (b == labels)).sum())
+    first, second = _equal(a, labels), _equal(b, labels)
+    only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
     trials = only_first + only_second
     logs = [
         math.lgamma(trials + 1) - math.lgamma(k + 1) - math.lgamma(trials - k + 1) - trials * math.log(2)
@@ -180,9 +169,10 @@ def _check_rows(labels: Labels, *others: NDArray[np.generic]) -> None:
         raise DataError(f"cannot measure {(labels < 0).sum()} unlabelled rows of {len(labels)}; leave them out")
 
 
-def _ratio(part: NDArray[np.number], whole: NDArray[np.number]) -> Scores:
-    """part / whole, 0 where there is nothing of either."""
-    return np.asarray(part / np.maximum(whole, 1), dtype=np.float64)
+def _equal(a: Labels, b: Labels) -> NDArray[np.bool_]:
+    """In which rows two label arrays agree: of several labels, in all of them."""
+    same: NDArray[np.bool_] = a == b
+    return same if same.ndim == 1 else np.all(same, axis=1)
 
 
 def _hits(matrix: Counts) -> Counts:
@@ -190,12 +180,12 @@ def _hits(matrix: Counts) -> Counts:
 
 
 def _f1(matrix: Counts) -> Scores:
-    return _ratio(2 * _hits(matrix), matrix.sum(axis=-1) + matrix.sum(axis=-2))
+    return ratio(2 * _hits(matrix), matrix.sum(axis=-1) + matrix.sum(axis=-2))
 
 
 def _macro(scores: Scores, matrix: Counts) -> Scores:
     present = matrix.sum(axis=-1) + matrix.sum(axis=-2) > 0  # an absent class scores 0 and only swells the divisor
-    return _ratio(scores.sum(axis=-1), present.sum(axis=-1))
+    return ratio(scores.sum(axis=-1), present.sum(axis=-1))
 
 
 def _losses(probabilities: Scores, labels: Labels) -> Scores:
@@ -214,17 +204,6 @@ def _residuals(probabilities: Scores, labels: Labels) -> tuple[Scores, Scores, N
     residuals = confidence - (np.argmax(probabilities, axis=-1) == labels)
     order = np.argsort(confidence, kind="stable")
     return residuals[order], confidence[order], order
-
-
-def _bin_starts(confidence: Scores, bins: int) -> NDArray[np.intp]:
-    """First rows of bins of about equal mass and at least about two rows, in sorted confidences.
-
-    A bin starts where its first confidence first occurs: were equal confidences parted, the bins of a constant model
-    would depend on the order of the file, and one that is sorted by label would look badly calibrated.
-    """
-    rows = len(confidence)
-    count = max(1, min(bins, rows // 2))
-    return np.unique(np.searchsorted(confidence, confidence[np.arange(count) * rows // count]))
 
 
 def _squared_gap(residuals: Scores, starts: NDArray[np.intp], noise: int = 1) -> float:
@@ -265,7 +244,7 @@ def _resampled_calibration(probabilities: Scores, labels: Labels, resamples: int
         times = np.bincount(generator.integers(rows, size=rows), minlength=rows)
         drawn = np.repeat(np.arange(rows), times)  # still sorted by confidence
         # A resample of a sample holds the sampling noise twice; subtracted once, the interval would lie too high.
-        gap = _squared_gap(residuals[drawn], _bin_starts(confidence[drawn], BINS), noise=2)
+        gap = _squared_gap(residuals[drawn], bin_starts(confidence[drawn], BINS), noise=2)
         replicates[:, column] = math.sqrt(max(0.0, gap)), *(losses @ times / rows)
     return replicates
 
@@ -275,26 +254,20 @@ def _compared(
 ) -> Estimate:
     """compare(metric(b), metric(a)) with its paired bootstrap interval."""
     _check_rows(labels, a, b)
-    score = METRICS[metric]
-    classes = int(max(labels.max(), a.max(), b.max())) + 1
+    score, tables, drawn = _tabulated(labels, a, b, metric, resamples, seed)
     with np.errstate(divide="ignore", invalid="ignore"):  # a teacher that scores 0: not finite, left out below
-        value = compare(score(confusion(labels, b, classes)), score(confusion(labels, a, classes)))
-        chunks = [compare(score(two), score(one)) for one, two in _resampled(labels, [a, b], resamples, seed)]
-    return _percentile(float(value), np.concatenate(chunks), len(labels))
+        value = compare(score(tables[1]), score(tables[0]))
+        chunks = [compare(score(two), score(one)) for one, two in drawn]
+    return percentile(float(value), np.concatenate(chunks), len(labels))
 
 
-def _percentile(value: float, replicates: Scores, n: int) -> Estimate:
-    """The value between the percentiles of its bootstrap replicates, without those that are not defined."""
-    defined = replicates[np.isfinite(replicates)]
-    if not math.isfinite(value) or not len(defined):
-        return Estimate(math.nan, math.nan, math.nan, n)
-    low, high = np.quantile(defined, [0.025, 0.975])
-    return Estimate(value, float(low), float(high), n)
-
-
-def wilson(hits: int, n: int) -> Estimate:
-    """A proportion with Wilson's score interval, which stays within 0–1 and holds for few rows."""
-    share = hits / n
-    middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    half = _Z / (1 + _Z**2 / n) * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n * n))
-    return Estimate(share, max(0.0, middle - half), min(1.0, middle + half), n)
+def _tabulated(
+    labels: Labels, a: Labels, b: Labels, metric: str, resamples: int, seed: int
+) -> tuple[Callable[[Any], Scores], list[Any], Iterable[Any]]:
+    """The metric, the tables that it takes of both classifiers, and their bootstrap replicates in chunks."""
+    if labels.ndim == 2:
+        both = [multilabel.outcomes(labels, chosen) for chosen in (a, b)]
+        return multilabel.METRICS[metric], both, multilabel.resampled(labels, [a, b], resamples, seed)
+    classes = int(max(labels.max(), a.max(), b.max())) + 1
+    matrices = [confusion(labels, chosen, classes) for chosen in (a, b)]
+    return METRICS[metric], matrices, _resampled(labels, [a, b], resamples, seed)

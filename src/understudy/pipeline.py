@@ -125,7 +125,7 @@ def plan(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> It
         finals.append("teacher-fp32")
         if recipe.data.train_labels or recipe.data.val:  # its own answers would say nothing about how sure it should be
             finals.append("teacher-fp32 calibrated")
-            yield Step(finals[-1], _calibrator(out / "teacher-fp32", known, progress), ("teacher-fp32", known.name))
+            yield _calibrated(("teacher-fp32", known.name), out / "teacher-fp32", recipe, known, progress)
     for student in recipe.students:
         for step in _student_steps(student, recipe, out, refused, progress):
             finals.append(step.out)
@@ -220,15 +220,16 @@ def _student_steps(
         if variant != "fp32":
             work, source, settings = variants.maker(home, variant, recipe, data, refused, progress)
             yield Step(file, work, (f"{name}/{source}",), settings.model_dump())
-        yield Step(f"{file} calibrated", _calibrator(home / variant, data, progress), (file,))
+        yield _calibrated((file,), home / variant, recipe, data, progress)
 
 
-def _calibrator(model: Path, data: Path, progress: Progress) -> Callable[[], None]:
+def _calibrated(needs: tuple[str, ...], model: Path, recipe: Recipe, data: Path, progress: Progress) -> Step:
     def work() -> None:
         if model.exists():
-            calibrate(model, data, progress=progress)
+            calibrate(model, data, recipe.calibrate, progress=progress)
 
-    return work
+    goal = recipe.calibrate.model_dump() if recipe.task.kind == "multi" else {}
+    return Step(f"{needs[0]} calibrated", work, needs, goal)
 
 
 def _twin_steps(student: StudentConfig, recipe: Recipe, out: Path, progress: Progress) -> Iterator[Step]:
@@ -249,7 +250,7 @@ def _twin_steps(student: StudentConfig, recipe: Recipe, out: Path, progress: Pro
         (f"{name}/torch",),
         recipe.export.model_dump(),
     )
-    yield Step(f"{name}/fp32 calibrated", _calibrator(home / "fp32", data, progress), (f"{name}/fp32",))
+    yield _calibrated((f"{name}/fp32",), home / "fp32", recipe, data, progress)
 
 
 def _measure(recipe: Recipe, out: Path, refused: list[str], progress: Progress) -> Artifact:

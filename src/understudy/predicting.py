@@ -17,6 +17,7 @@ from .data.normalization import normalize
 from .data.tables import DELIMITERS, open_table, texts_of
 from .data.writing import WRITERS, check_target, output
 from .errors import DataError, RecipeError, WorkError, first_line
+from .kinds import SEPARATOR
 from .progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ def predict_file(
 ) -> Summary:
     """Copy a table and add the columns `label`, `confidence` and, on request, `p_<label>` for each label.
 
+    In a multi-label task the column `labels` takes the place of the first two: the labels that apply, joined by | in
+    CSV and TSV, a list in other files.
+
     None is standard input or output, in `format` (csv by default); the suffix of a file says what it is. A file is
     read twice, so that a bad row is found before the work. A row without text keeps its place and gets no prediction.
     `prefix` goes before the names of the new columns; `excel_safe` puts ' before cells that a spreadsheet would run.
@@ -57,7 +61,8 @@ def predict_file(
     kind, out = _kinds(source, target, format, excel_safe)
     target = target and Path(os.path.realpath(target))
     check_target(source, target, overwrite)
-    names = [f"{prefix}label", f"{prefix}confidence"]
+    multi = classifier.task.multi
+    names = [f"{prefix}{name}" for name in (["labels"] if multi else ["label", "confidence"])]
     names += [f"{prefix}p_{label}" for label in classifier.labels] if probabilities else []
     table = open_table(source, kind, column, names, out)
     rows = empty = 0
@@ -65,11 +70,11 @@ def predict_file(
         with (
             (progress or Silent()).track("predict", table.total) as advance,
             output(target, overwrite) as file,
-            WRITERS[out](file, table, names, excel_safe) as write,
+            WRITERS[out](file, table, names, excel_safe, multi) as write,
         ):
             for chunk, batch in table.chunks:
                 scores = score(classifier, texts_of(table.name, chunk, column))
-                write(chunk, batch, dict(zip(names, _columns(scores, classifier.labels), strict=False)))
+                write(chunk, batch, dict(zip(names, _columns(scores, classifier, out), strict=False)))
                 file.flush()
                 rows += len(scores)
                 empty += int(np.isnan(scores[:, 0]).sum())
@@ -97,11 +102,16 @@ def _visible(text: str) -> bool:
     return any(unicodedata.category(character) not in _UNSEEN for character in text)
 
 
-def _columns(scores: NDArray[np.float64], labels: Sequence[str]) -> Iterator[list[Any]]:
-    """The values of label, confidence, and each label's probability; None in rows without text."""
+def _columns(scores: NDArray[np.float64], classifier: Classifier, out: str) -> Iterator[list[Any]]:
+    """The values of label and confidence, or of labels, and each label's probability; None in rows without text."""
     filled = ~np.isnan(scores[:, 0])
-    yield [labels[best] if there else None for best, there in zip(scores.argmax(axis=1), filled, strict=True)]
-    for values in (scores.max(axis=1), *scores.T):
+    chosen = [classifier.chosen(row) if there else None for row, there in zip(scores, filled, strict=True)]
+    if classifier.task.multi:
+        form = SEPARATOR.join if out in DELIMITERS else list
+        yield [None if labels is None else form(labels) for labels in chosen]
+    else:
+        yield [labels and labels[0] for labels in chosen]
+    for values in (*([] if classifier.task.multi else [scores.max(axis=1)]), *scores.T):
         yield [value if there else None for value, there in zip(values.tolist(), filled, strict=True)]
 
 

@@ -13,9 +13,10 @@ from .data.locating import locate, names_hub_split
 from .data.preparing import prepare as prepare_splits
 from .data.storing import write_split
 from .data.task import Task
-from .errors import DataError
+from .errors import DataError, RecipeError
 from .files import sha256_of_file
 from .progress import Progress, Silent
+from .task_settings import check_labels
 
 _NO_LIMIT = 8192  # models set their own max_length; the data has none
 
@@ -34,11 +35,15 @@ def prepare(
     `base` is the directory that file names are relative to; None for a hub data set.
     """
     progress = progress or Silent()
+    try:
+        check_labels(task.kind, config.label, config)
+    except ValueError as error:
+        raise RecipeError(str(error)) from None
     plan = Plan("prepare", {"task": task.model_dump(), "data": config.model_dump()}, digests(config, base), seed)
     done = finished(out, plan, progress)
     if done is not None:
         return done
-    nouns = Task(task.name, tuple(task.labels), task.metric)
+    nouns = Task(task.name, tuple(task.labels), task.metric, task.kind)
     with progress.track("prepare data", 1) as advance:
         prepared = prepare_splits(nouns, config, seed, base)
         advance(1)

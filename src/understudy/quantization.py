@@ -15,15 +15,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from . import multilabel
 from .artifact import Artifact, Draft, Plan, finished, short_name, writing
 from .classifier import MODEL_FILE, TOKENIZER_FILE, Classifier, open_session
 from .config import QuantizeConfig
 from .data.storing import TEST_FILE, read_split
-from .data.task import Split
+from .data.task import Labels, Split
 from .errors import MissingExtraError, WorkError
 from .machine import instruction_set
-from .metrics import Estimate, confusion, paired_difference
+from .metrics import Estimate, agreement, confusion, paired_difference
 from .progress import Progress, Silent
+from .thresholds import fitted_decision
 from .tokenization import TextEncoder
 
 try:
@@ -144,23 +146,29 @@ class _Gate:
 
     def __init__(self, source: Classifier, val: Split, config: QuantizeConfig, metric: str) -> None:
         self.val, self.config, self.metric, self.labels = val, config, metric, source.labels
-        self.expected = source.logits(val.texts).argmax(axis=1)
+        logits = source.logits(val.texts)
+        # Of several labels per text both files answer by the thresholds that suit the source, calibrated or not.
+        self.decision = fitted_decision(logits, val.labels)
+        self.expected = self.decision.choose(logits)
         self.tried: list[dict[str, Any]] = []
 
     def compare(self, variant: Classifier) -> Verdict:
-        found = variant.logits(self.val.texts).argmax(axis=1)
+        found = self.decision.choose(variant.logits(self.val.texts))
         difference = paired_difference(self.val.labels, self.expected, found, self.metric, 2000, 0)
         few = len(self.val) < _ENOUGH_ROWS
         passed = few or not self.config.gate or difference.low >= -self.config.max_loss / 100
         before, after = (self._recalls(labels) for labels in (self.expected, found))
         warning = f"{len(self.val)} validation rows are too few to judge what was lost ({_ENOUGH_ROWS} wanted)"
         changes = {label: float(a - b) for label, a, b in zip(self.labels, after, before, strict=True)}
-        flips = int((found != self.expected).sum())
+        flips = len(found) - round(agreement(found, self.expected).value * len(found))
         verdict = Verdict(difference, flips, changes, passed, [warning] if few else [])
         self.tried.append(verdict.to_dict())
         return verdict
 
-    def _recalls(self, predicted: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _recalls(self, predicted: Labels) -> NDArray[np.float64]:
+        if predicted.ndim == 2:
+            scores = multilabel.per_class(multilabel.outcomes(self.val.labels, predicted))
+            return np.array([row["recall"] for row in scores])
         table = confusion(self.val.labels, predicted, len(self.labels))
         shares: NDArray[np.float64] = np.diag(table) / np.maximum(table.sum(axis=1), 1)
         return shares

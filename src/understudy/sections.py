@@ -38,7 +38,7 @@ class OptimizationConfig(Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="share of the hard term's target that is taken from the gold label and spread over all labels"
     )
-    stop_metric: Literal["nll", "accuracy", "macro_f1", "macro_recall"] = Field(
+    stop_metric: Literal["nll", "accuracy", "macro_f1", "macro_recall", "micro_f1", "subset_accuracy"] = Field(
         "nll", description="validation metric that picks the best epoch"
     )
     patience: int = Field(0, ge=0, description="epochs without improvement before stopping; 0: never stop early")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .artifact import Artifact
 from .data.storing import read_split
 from .data.task import UNLABELED, Split
-from .decision import log_softmax
+from .decision import Decision
 from .errors import ArtifactError, MissingExtraError
 from .label_mapping import read_mapping
 
@@ -104,13 +104,12 @@ def write_shard(path: Path, aside: Path, ids: Sequence[str], logits: Logits, own
     aside.replace(path)
 
 
-def confidence(directory: Path, splits: Sequence[Split]) -> dict[str, float]:
+def confidence(directory: Path, splits: Sequence[Split], decision: Decision) -> dict[str, float]:
     """Mean probability of the chosen label per split: on texts that it was trained on, a teacher is too sure."""
     means = {}
     for split in splits:
         if len(split):
-            logits = read_labels(directory, split.name, split.ids)
-            means[split.name] = float(np.exp(log_softmax(logits).max(axis=1)).mean())
+            means[split.name] = decision.confidence(read_labels(directory, split.name, split.ids))
     return means
 
 

@@ -15,23 +15,38 @@ Loss = Literal["kl", "mse", "bce", "hard", "dkd"]
 
 @dataclass(frozen=True)
 class SoftTerm:
-    """A soft term: its formula, for a person, and the settings that not every term reads."""
+    """A soft term: its formula, for a person, and the settings that not every term reads.
+
+    `by_label` is the formula in a multi-label task, a mean over labels; empty where there is none.
+    """
 
     formula: str
+    by_label: str
     settings: tuple[str, ...] = ()
 
 
 SOFT_TERMS: dict[str, SoftTerm] = {
-    "kl": SoftTerm("T² · KL(teacher ‖ student)", ("temperature",)),
-    "mse": SoftTerm("the mean squared difference of the centred logits"),
-    "bce": SoftTerm("T² · the binary cross-entropy of the probabilities, label by label", ("temperature",)),
-    "hard": SoftTerm("the cross-entropy with the label that the teacher chooses"),
+    "kl": SoftTerm("T² · KL(teacher ‖ student)", "T² · KL(teacher ‖ student), label by label", ("temperature",)),
+    "mse": SoftTerm("the mean squared difference of the centred logits", "the mean squared difference of the logits"),
+    "bce": SoftTerm(
+        "T² · the binary cross-entropy of the probabilities, label by label",
+        "T² · the binary cross-entropy of the probabilities, label by label",
+        ("temperature",),
+    ),
+    "hard": SoftTerm(
+        "the cross-entropy with the label that the teacher chooses",
+        "the binary cross-entropy with the labels that the teacher thinks likelier than not",
+    ),
     "dkd": SoftTerm(
         "T² · (target_weight · KL of the target against the rest + other_weight · KL among the other labels)",
+        "",
         ("temperature", "target_weight", "other_weight"),
     ),
 }
 
+ONE_LABEL = (
+    "loss dkd parts one right label from the others, and in a task of kind multi there may be several: choose kl"
+)
 TWO_LABELS = "loss dkd needs three labels: with two there is nothing to decouple, and it would be kl; set loss = kl"
 
 

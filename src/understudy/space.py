@@ -49,7 +49,7 @@ class TuneConfig(Section):
         "median",
         description="weak trials end early: halving, the worse half at 1, 2, 4, … epochs; median, those worse than it",
     )
-    objective: Literal["nll", "accuracy", "macro_f1", "macro_recall"] = Field(
+    objective: Literal["nll", "accuracy", "macro_f1", "macro_recall", "micro_f1", "subset_accuracy"] = Field(
         "nll", description="validation metric that is searched for"
     )
     folds: int = Field(0, ge=0, description="0: judge on the validation split; K: by cross-validation within train")

@@ -55,9 +55,9 @@ def tfidf_runner(data: Path) -> Runner:
     return Runner("understudy.worker", ("tfidf", str(data)), loads=False)
 
 
-def pipeline_runner(what: str, max_length: int) -> Runner:
-    """A torch classifier in a plain transformers pipeline, batch 1 and 32."""
-    return Runner("understudy.training.pipeline_worker", (what,), (str(max_length),), batches=(1, 32))
+def pipeline_runner(what: str, max_length: int, kind: str) -> Runner:
+    """A torch classifier for a task of that kind in a plain transformers pipeline, batch 1 and 32."""
+    return Runner("understudy.training.pipeline_worker", (what,), (str(max_length), kind), batches=(1, 32))
 
 
 def artifact_runner(artifact: Artifact, provider: str = "cpu") -> Runner:

@@ -97,7 +97,7 @@ def _tfidf(data: Path) -> Subject:
     task = Artifact.load(data, "data").task
     assert task is not None
     train, val = (read_split(data / f"{name}.parquet", name) for name in ("train", "val"))
-    control = bag_of_words(train, val, len(task.labels))
+    control = bag_of_words(train, val, task)
     return Subject(control.answer, control.answer, task.labels)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..artifact import Artifact, Plan, TextConfig, finished, writing
-from ..errors import DataError
+from ..errors import DataError, RecipeError
 from ..files import sha256_of_file
 from ..progress import Progress, Silent
 from ..teachers import EndpointTeacher, FunctionTeacher, OtherTeacher, TableTeacher
@@ -41,6 +41,8 @@ def appoint(
     """
     source = Artifact.load(data, "data")
     assert source.task is not None and source.text is not None
+    if source.task.multi:
+        raise RecipeError("a teacher that is not a model answers tasks with one label per text; this one has several")
     labels, normalize, here = source.task.labels, source.text.normalize, (base or Path()).resolve()
     of_answers = outside(config, base, labels)
     plan = Plan("teacher", config.model_dump(), {"data": source.digest, **of_answers})

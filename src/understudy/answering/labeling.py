@@ -12,7 +12,7 @@ from ..artifact import Artifact, Draft, Plan, finished, writing
 from ..config import LabelConfig
 from ..data.storing import TEST_FILE
 from ..data.task import Split
-from ..decision import fit_temperature
+from ..decision import Decision, fit_temperature
 from ..errors import ArtifactError, DataError
 from ..progress import Progress, Silent
 from ..soft_labels import Sheet, confidence, open_splits, read_labels, write_shard
@@ -52,7 +52,8 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
         draft.decision = {"temperature": fit_temperature(logits, known[1].labels)}
         draft.measurements = {
             "teacher_calls": facts["calls"], "of_an_interrupted_run": taken_up,
-            "unanswered": _unanswered(splits, known), "confidence": confidence(draft.path, known), "answers": facts,
+            "unanswered": _unanswered(splits, known), "answers": facts,
+            "confidence": confidence(draft.path, known, Decision("single")),
         }  # fmt: skip
         draft.warnings = _left_out(splits, known)
     return Artifact.load(out)

@@ -10,6 +10,7 @@ import click
 
 from ..config import BenchmarkConfig
 from ..errors import InputError
+from ..kinds import SEPARATOR
 from .options import directory, flags, out_directory, settle
 
 _RUNS = 10  # of --sentences
@@ -32,7 +33,19 @@ _RUNS = 10  # of --sentences
     "--labels", type=directory, help="with a --teacher that is not a model: its soft labels' temperature counts"
 )
 @click.option("--text", default="text", show_default=True, help="column of the text in a file")
-@click.option("--label", default="label", show_default=True, help="column of the label in a file")
+@click.option(
+    "--label",
+    default="label",
+    show_default=True,
+    help="column of the label in a file; empty, for multi-label artifacts: a column of 0 and 1 for each label",
+)
+@click.option(
+    "--label-separator",
+    "separator",
+    default=SEPARATOR,
+    show_default=True,
+    help="what stands between the labels in a cell, for multi-label artifacts",
+)
 @click.option(
     "--max-length", type=click.IntRange(4), default=512, show_default=True, help="tokens kept by a torch classifier"
 )
@@ -43,8 +56,8 @@ _RUNS = 10  # of --sentences
 @flags(BenchmarkConfig, skip=("pipeline",))
 def command(
     models: tuple[str, ...], data: Path | None, sentences: Path | None, runs: int | None, out: Path | None,
-    teacher: Path | None, labels: Path | None, text: str, label: str, max_length: int, pairs: tuple[str, ...],
-    as_json: bool, **given: Any,
+    teacher: Path | None, labels: Path | None, text: str, label: str, separator: str, max_length: int,
+    pairs: tuple[str, ...], as_json: bool, **given: Any,
 ) -> None:  # fmt: skip
     """Measure MODELS on a labelled file, and compare each two of them on the same texts.
 
@@ -77,8 +90,8 @@ def command(
     from ..display import terminal_progress
 
     results = compare_on_file(
-        models, data, config, text=text, label=label, max_length=max_length, label_map=_label_map(pairs),
-        progress=terminal_progress(),
+        models, data, config, text=text, label=label, separator=separator, max_length=max_length,
+        label_map=_label_map(pairs), progress=terminal_progress(),
     )  # fmt: skip
     if as_json:
         click.echo(json.dumps(results, ensure_ascii=False))

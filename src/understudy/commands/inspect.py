@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from ..artifact import Artifact
 
 
 @click.command("inspect")
@@ -20,19 +24,32 @@ def command(artifact: Path, as_json: bool) -> None:
     if as_json:
         click.echo((artifact / MANIFEST).read_text(encoding="utf-8"))
         return
+    calibration = found.measurements.get("calibration", {})
     total = sum(int(entry["bytes"]) for entry in found.files.values())
     lines = {
         "kind": f"{found.kind}, written by {found.stage}",
         "task": found.task and f"{found.task.name} ({found.task.metric}): {', '.join(found.task.labels)}",
+        "labels": "any number per text" if found.task and found.task.multi else None,
         "text": found.text
         and f"{', '.join(found.text.normalize) or 'as it is'}; at most {found.text.max_length} tokens",
         **{name: value for name, value in found.details.items() if value is not None},
         "temperature": f"{found.temperature:.3f}" if "temperature" in found.decision else None,
+        "thresholds": _thresholds(found),
         "files": f"{len(found.files)}, {total / 1e6:.1f} MB, all as the manifest says",
         "seed": found.seed,
         "versions": ", ".join(f"{name} {version}" for name, version in found.versions.items()),
-        "warnings": "; ".join(filter(None, [*found.warnings, note_on_arithmetic(found)])),
+        "warnings": "; ".join(
+            filter(None, [*found.warnings, *calibration.get("warnings", []), note_on_arithmetic(found)])
+        ),
     }
     for name, value in lines.items():
         if value not in (None, ""):
             click.echo(f"{name:<16} {value if isinstance(value, str) else json.dumps(value)}")
+
+
+def _thresholds(artifact: Artifact) -> str | None:
+    """From which probability on each label applies; None where a text has one label, or nothing is calibrated."""
+    if artifact.task is None or "thresholds" not in artifact.decision:
+        return None
+    pairs = zip(artifact.task.labels, artifact.decision["thresholds"], strict=True)
+    return ", ".join(f"{label} {threshold:.3f}" for label, threshold in pairs)

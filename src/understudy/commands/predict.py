@@ -55,7 +55,8 @@ def command(
 ) -> None:
     """Label each TEXT, or each row of a CSV, TSV, JSONL or Parquet file, with ARTIFACT.
 
-    The columns of a file are kept, `label` and `confidence` are added. Texts with nothing in them get no label;
+    The columns of a file are kept, `label` and `confidence` are added; in a multi-label task `labels`, those that
+    apply. Texts with nothing in them get no label;
     they are counted, and the exit code is then 3.
     """
     _check_usage(ctx, texts, source, as_json)
@@ -88,22 +89,25 @@ def _print(classifier: Classifier, texts: Sequence[str], as_json: bool) -> int:
     import json
 
     from ..data.normalization import normalize
+    from ..kinds import SEPARATOR
     from ..predicting import score
 
     texts = [normalize(text, ()) for text in texts]  # an argument that is not UTF-8 could not be printed
     empty = 0
     for text, row in zip(texts, score(classifier, texts), strict=True):
-        rounded = [round(float(value), 6) for value in row]
-        best = int(row.argmax())
-        known = bool(row[best] == row[best])
-        label, confidence = (classifier.labels[best], rounded[best]) if known else (None, None)
+        known = bool(row[0] == row[0])
+        probabilities = {name: round(float(value), 6) for name, value in zip(classifier.labels, row, strict=True)}
+        chosen = classifier.chosen(row) if known else ()
         if as_json:
-            probabilities = dict(zip(classifier.labels, rounded, strict=True)) if known else None
-            record = {"text": text, "label": label, "confidence": confidence, "probabilities": probabilities}
+            label = chosen[0] if chosen else None
+            given: dict[str, Any] = {"label": label, "confidence": probabilities[label] if label else None}
+            if classifier.task.multi:
+                given = {"labels": list(chosen) if known else None}
+            record = {"text": text, **given, "probabilities": probabilities if known else None}
             click.echo(json.dumps(record, ensure_ascii=False))
         else:
-            shown = "" if confidence is None else f"{confidence:.6f}"
-            click.echo(f"{label or ''}\t{shown}\t{' '.join(text.split())}")
+            shown = SEPARATOR.join(f"{probabilities[label]:.6f}" for label in chosen)
+            click.echo(f"{SEPARATOR.join(chosen)}\t{shown}\t{' '.join(text.split())}")
         empty += not known
     return empty
 

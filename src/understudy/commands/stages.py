@@ -13,6 +13,7 @@ from ..artifact import Artifact
 from ..config import (
     FORMATS,
     STUDENT_KINDS,
+    CalibrateConfig,
     DataConfig,
     DistillConfig,
     ExportConfig,
@@ -193,15 +194,25 @@ def quantize(model: Path, data: Path, out: Path, seed: int | None, precision: An
 @click.command()
 @click.argument("model", type=directory)
 @_data
-def calibrate(model: Path, data: Path) -> None:
-    """Fit the temperature of the ONNX artifact MODEL on validation and write it into its manifest."""
+@flags(CalibrateConfig)
+def calibrate(model: Path, data: Path, **given: Any) -> None:
+    """Fit the temperature of the ONNX artifact MODEL on validation and write it into its manifest.
+
+    Of a multi-label task also the threshold of each label.
+    """
     from ..calibration import calibrate as stage
 
-    done = stage(model, data, progress=terminal_progress())
-    before, after = (done.measurements["calibration"][when] for when in ("before", "after"))
+    done = stage(model, data, settle(CalibrateConfig, {}, given), progress=terminal_progress())
+    made = done.measurements["calibration"]
+    before, after = (made[when] for when in ("before", "after"))
     click.echo(f"temperature {done.temperature:.3f}")
     for measure in before:
         click.echo(f"{measure:<11} {before[measure]:.4f} -> {after[measure]:.4f}")
+    for label, found in made.get("thresholds", {}).items():
+        scores = ", ".join(f"{name} {found[name]:.3f}" for name in ("precision", "recall", "f1"))
+        click.echo(f"threshold {found['value']:.4f} of {label}: {scores} on validation")
+    for warning in made.get("warnings", []):
+        click.echo(f"warning: {warning}", err=True)
 
 
 @click.command()

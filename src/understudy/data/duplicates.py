@@ -51,7 +51,7 @@ class Unique:
 
 def first_occurrences(split: Split) -> Unique:
     """Keep the first row of each text."""
-    labels: dict[str, int] = {}
+    labels: dict[str, object] = {}
     rows: list[int] = []
     conflicting = 0
     for row, (text, label) in enumerate(zip(split.texts, split.labels.tolist(), strict=True)):

@@ -39,8 +39,9 @@ class HubSplit:
         metadata = self._schema(self.files[0]).metadata or {}
         try:
             features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
-            return [str(name) for name in features[column]["names"]]
-        except (ValueError, KeyError, TypeError):
+            feature = features[column]
+            return [str(name) for name in feature.get("feature", feature)["names"]]  # of a list, those of its elements
+        except (AttributeError, ValueError, KeyError, TypeError):
             return []  # written by something else than `datasets`, or a column without class names
 
     def _schema(self, file: Path) -> Any:

@@ -17,7 +17,7 @@ from .locating import locate
 from .near_duplicates import near_duplicate_groups, near_rows
 from .reading import Reading, Source, read_labeled, read_unlabeled
 from .splitting import Rows, stratified_cut, stratified_subset
-from .task import UNLABELED, Split, Task
+from .task import Split, Task
 
 if TYPE_CHECKING:
     from ..config import DataConfig
@@ -87,7 +87,16 @@ def prepare(task: Task, config: DataConfig, seed: int, base: Path | None = None)
     column = config.group_by if config.group_by not in _RELATED else ""
     label = {"train": config.label if config.train_labels else ""}
     readings = {
-        name: read_labeled(source, task, config.text, label.get(name, config.label), name, config.normalize, column)
+        name: read_labeled(
+            source,
+            task,
+            config.text,
+            label.get(name, config.label),
+            name,
+            config.normalize,
+            column,
+            config.label_separator,
+        )
         for name, source in sources.items()
     }
     for name, reading in readings.items():
@@ -104,7 +113,7 @@ def prepare(task: Task, config: DataConfig, seed: int, base: Path | None = None)
         # Only groups of the user's own can leave equal texts on two sides.
         train, _ = _without(train, None, cuts.values(), "", tally) if column else (train, None)
     train = _limited(train, task, "limit", config.limit, seed, tally)
-    unlabeled = _unlabeled(config, base, train, held.values(), tally)
+    unlabeled = _unlabeled(task, config, base, train, held.values(), tally)
     test = _limited(held["test"], task, "test_limit", config.test_limit, seed, tally)
     splits = {"train": train, "val": held["val"], "test": test}
     for split in splits.values():
@@ -212,7 +221,9 @@ def _limited(split: Split, task: Task, setting: str, limit: int, seed: int, tall
     return split.take(rows)
 
 
-def _unlabeled(config: DataConfig, base: Path | None, train: Split, held_out: Iterable[Split], tally: _Tally) -> Split:
+def _unlabeled(
+    task: Task, config: DataConfig, base: Path | None, train: Split, held_out: Iterable[Split], tally: _Tally
+) -> Split:
     """All transfer texts as one split, each once and none that another split has."""
     ids: list[str] = []
     texts: list[str] = []
@@ -222,7 +233,7 @@ def _unlabeled(config: DataConfig, base: Path | None, train: Split, held_out: It
         tally.drop("unlabeled", "empty", reading.empty)
         ids += reading.split.ids
         texts += reading.split.texts
-    split = Split("unlabeled", ids, texts, np.full(len(texts), UNLABELED, dtype=np.int64))
+    split = Split("unlabeled", ids, texts, task.unlabeled(len(texts)))
     unique = first_occurrences(split)
     tally.drop("unlabeled", "duplicate", unique.same)
     split, _ = _without(split.take(unique.rows), None, held_out, config.group_by, tally)

@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import DataError
 from .formats import Row, iter_rows
 from .hub import HubSplit
+from .label_sets import label_flags, label_sets
 from .labels import is_missing, label_indices
 from .normalization import normalize
 from .task import UNLABELED, Split, Task
@@ -35,29 +36,44 @@ def read_labeled(
     name: str,
     normalization: Sequence[str] = (),
     group: str = "",
+    separator: str = "|",
 ) -> Reading:
     """Read a split whose every text has a label; ids are `name:row`, rows counted from 0 in the source.
 
-    With an empty `label` no label is read, whatever the source has.
     Rows with the same value in the column `group` belong together; a row without one is a group of its own.
+    With an empty `label` no label is read, whatever the source has; of a multi-label task, a column of each label.
+    `separator` parts the labels of a multi-label task in a cell.
     """
-    table = _Table(source, [text, *filter(None, (label, group))], text, normalization)
+    columns = [label] if label else list(task.labels) if task.multi else []
+    if text in columns:
+        raise DataError(f"column '{text}' is both the text and a label; name another")
+    table = _Table(source, [text, *columns, *([group] if group else [])], text, normalization)
     ids, texts, values, places, groups = [], [], [], [], list[Hashable]()
     for number, place, content, row in table.rows():
-        if label and is_missing(row[label]):
-            raise DataError(f"{source}: {place}: the label is empty; texts without labels go into 'unlabeled'")
+        cells = [row[column] for column in columns]
+        for cell in cells:
+            if is_missing(cell) and not (task.multi and label and isinstance(cell, str)):  # there: no label applies
+                none = "an empty list says that no label applies; " if task.multi and label else ""
+                raise DataError(
+                    f"{source}: {place}: the label is empty; {none}texts without labels go into 'unlabeled'"
+                )
         ids.append(f"{name}:{number}")
         texts.append(content)
-        values.append(row[label] if label else None)
+        values.append(cells)
         places.append(place)
         if group:
             groups.append((name, number) if is_missing(row[group]) else str(row[group]))
     if not texts:
         raise DataError(f"{source}: no row has a text in column '{text}'")
     names = source.class_names(label) if label and isinstance(source, HubSplit) else []
-    labels = np.full(len(texts), UNLABELED, dtype=np.int64)
-    if label:
-        labels = label_indices(values, task, str(source), places, names)
+    if task.multi and label:
+        labels = label_sets([cell for (cell,) in values], task, str(source), places, names, separator)
+    elif task.multi:
+        labels = label_flags(values, task, str(source), places)
+    elif label:
+        labels = label_indices([cell for (cell,) in values], task, str(source), places, names)
+    else:
+        labels = task.unlabeled(len(texts))
     return Reading(Split(name, ids, texts, labels), table.empty, groups if group else None)
 
 

@@ -21,7 +21,9 @@ def stratified_cut(
 
     Every class gives its share, within one row, at least `least` rows, and never its last. With `groups`, rows of one
     group go together, and the classes come as near to their shares as a greedy pass over shuffled groups gets.
+    Labels (n, labels) of a multi-label task are cut by `strata`, as they are in the functions below.
     """
+    labels = strata(labels)
     wanted = _quotas(labels, share, least)
     members: dict[Hashable, list[int]] = {}
     for row, group in enumerate(range(len(labels)) if groups is None else groups):
@@ -40,6 +42,19 @@ def stratified_cut(
     return np.flatnonzero(~taken), np.flatnonzero(taken)
 
 
+def strata(labels: Labels) -> Labels:
+    """The class of each row that a cut is to keep in proportion: of several labels the rarest, and one for none.
+
+    So every label that is the rarest of some row gets its share of these, and the rare ones, which chance would treat
+    worst, get it in full (the idea of iterative stratification: Sechidis, Tsoumakas and Vlahavas 2011).
+    """
+    if labels.ndim == 1:
+        return labels
+    counts = np.where(labels == 1, labels.sum(axis=0), len(labels) + 1)
+    rarest: Labels = np.where((labels == 1).any(axis=1), counts.argmin(axis=1), labels.shape[1])
+    return rarest
+
+
 def _quotas(labels: Labels, share: float, least: int) -> Counter[int]:
     """Rows to cut per class: rounded down, then the largest remainders rounded up until the total fits."""
     classes, sizes = np.unique(labels, return_counts=True)
@@ -55,6 +70,7 @@ def stratified_subset(labels: Labels, limit: int, seed: int) -> Rows:
     """At most `limit` rows in ascending order, with the class shares of the whole; smaller limits give subsets."""
     if limit >= len(labels):
         return np.arange(len(labels), dtype=np.int64)
+    labels = strata(labels)
     generator = np.random.default_rng([seed, _SUBSET])
     turn = np.empty(len(labels))
     for label in np.unique(labels):
@@ -67,6 +83,7 @@ def stratified_subset(labels: Labels, limit: int, seed: int) -> Rows:
 
 def stratified_folds(labels: Labels, folds: int, seed: int) -> Rows:
     """The fold of each row, from 0: sizes of folds, and of each class in them, differ by one row at most."""
+    labels = strata(labels)
     order = np.random.default_rng([seed, _FOLDS]).permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]  # a class is dealt out after the other, in one round
     fold = np.empty(len(labels), dtype=np.int64)

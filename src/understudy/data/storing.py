@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,10 @@ _COLUMNS = ("id", "text", "label")
 
 
 def write_split(split: Split, path: Path) -> None:
-    """Write a Parquet file with the columns id, text and label (-1: none); equal splits give equal bytes."""
+    """Write a Parquet file with the columns id, text and label (-1: none); equal splits give equal bytes.
+
+    The label of a multi-label task is a list of 0 and 1, in the order of the task's labels.
+    """
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -26,7 +30,9 @@ def write_split(split: Split, path: Path) -> None:
         {
             "id": pa.array(split.ids, pa.large_string()),
             "text": pa.array(split.texts, pa.large_string()),
-            "label": pa.array(split.labels, pa.int64()),
+            "label": pa.array(split.labels.tolist(), pa.list_(pa.int8()))
+            if split.labels.ndim == 2
+            else pa.array(split.labels, pa.int64()),
         }
     )
     pq.write_table(table, path, compression="zstd")
@@ -36,11 +42,11 @@ def read_split(path: Path, name: str) -> Split:
     """Read what `write_split` wrote."""
     ids: list[str] = []
     texts: list[str] = []
-    labels: list[int] = []
+    labels: list[Any] = []
     for chunk in iter_rows(path, _COLUMNS):
         for index, row in enumerate(chunk.rows):
             identifier, text, label = (row[column] for column in _COLUMNS)
-            if not (isinstance(identifier, str) and isinstance(text, str) and isinstance(label, int)):
+            if not (isinstance(identifier, str) and isinstance(text, str) and isinstance(label, int | list)):
                 raise DataError(f"{path}: {chunk.place(index)}: not a row of a stored split (id, text, integer label)")
             ids.append(identifier)
             texts.append(text)
@@ -55,5 +61,6 @@ def digest(split: Split) -> str:
         for part in (identifier.encode(), text.encode()):
             result.update(len(part).to_bytes(8, "little"))  # else ("ab", "c") would equal ("a", "bc")
             result.update(part)
-        result.update(label.to_bytes(8, "little", signed=True))
+        for number in label if isinstance(label, list) else [label]:
+            result.update(number.to_bytes(8, "little", signed=True))
     return result.hexdigest()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..kinds import Kind as Kind
 
 UNLABELED = -1
 
@@ -20,13 +21,25 @@ class Task:
 
     name: str
     labels: tuple[str, ...]
-    metric: Literal["accuracy", "macro_f1", "macro_recall"] = "accuracy"
-    kind: Literal["single"] = "single"
+    metric: str = "accuracy"
+    kind: Kind = "single"
+
+    @property
+    def multi(self) -> bool:
+        """Whether any number of labels may apply to a text."""
+        return self.kind == "multi"
+
+    def unlabeled(self, rows: int) -> Labels:
+        """The labels of texts that have none."""
+        return np.full((rows, len(self.labels)) if self.multi else rows, UNLABELED, dtype=np.int64)
 
 
 @dataclass(frozen=True)
 class Split:
-    """Texts in a fixed order; `labels` are indices into the task's labels, `UNLABELED` where there is none."""
+    """Texts in a fixed order; `labels` are indices into the task's labels, `UNLABELED` where there is none.
+
+    Of a multi-label task they are (n, labels): 1 where the label applies, 0 where not, rows of `UNLABELED`.
+    """
 
     name: str
     ids: Sequence[str]

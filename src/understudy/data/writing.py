@@ -62,7 +62,7 @@ def output(target: Path | None, overwrite: bool) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _write_delimited(
-    delimiter: str, file: BinaryIO, table: Table, names: Sequence[str], excel_safe: bool
+    delimiter: str, file: BinaryIO, table: Table, names: Sequence[str], excel_safe: bool, several: bool
 ) -> Iterator[Write]:
     def put(line: str) -> None:
         file.write(whole(line.removesuffix("\r\n") + "\n").encode())
@@ -81,7 +81,9 @@ def _write_delimited(
 
 
 @contextmanager
-def _write_jsonl(file: BinaryIO, table: Table, names: Sequence[str], excel_safe: bool) -> Iterator[Write]:
+def _write_jsonl(
+    file: BinaryIO, table: Table, names: Sequence[str], excel_safe: bool, several: bool
+) -> Iterator[Write]:
     def write(chunk: Chunk, batch: Any, new: dict[str, list[Any]]) -> None:
         for row, *values in zip(chunk.rows, *new.values(), strict=True):
             record = {name: None if _infinite(value) else value for name, value in row.items()}
@@ -92,7 +94,9 @@ def _write_jsonl(file: BinaryIO, table: Table, names: Sequence[str], excel_safe:
 
 
 @contextmanager
-def _write_parquet(file: BinaryIO, table: Table, names: Sequence[str], excel_safe: bool) -> Iterator[Write]:
+def _write_parquet(
+    file: BinaryIO, table: Table, names: Sequence[str], excel_safe: bool, several: bool
+) -> Iterator[Write]:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -105,7 +109,8 @@ def _write_parquet(file: BinaryIO, table: Table, names: Sequence[str], excel_saf
         )
     schema = kept
     for name in names:
-        schema = schema.append(pa.field(name, pa.string() if name == names[0] else pa.float64()))
+        label = pa.list_(pa.string()) if several else pa.string()
+        schema = schema.append(pa.field(name, label if name == names[0] else pa.float64()))
     group: list[Any] = []
 
     def write(chunk: Chunk, batch: Any, new: dict[str, list[Any]]) -> None:
@@ -162,7 +167,8 @@ def _readable(value: object) -> str:
     return str(value)
 
 
-WRITERS: dict[str, Callable[[BinaryIO, Table, Sequence[str], bool], AbstractContextManager[Write]]] = {
+# file, table, names of the new columns, whether spreadsheets must not run cells, whether the first column holds lists
+WRITERS: dict[str, Callable[[BinaryIO, Table, Sequence[str], bool, bool], AbstractContextManager[Write]]] = {
     ".csv": partial(_write_delimited, ","),
     ".tsv": partial(_write_delimited, "\t"),
     ".jsonl": _write_jsonl,

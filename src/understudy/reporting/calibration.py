@@ -19,8 +19,10 @@ _RESAMPLES = 2000  # where a result file does not say
 def with_studies(results: dict[str, Any], splits: Mapping[str, tuple[Any, Mapping[str, Any]]]) -> None:
     """Give every studied model its `calibration_study`, found from the stored logits where the results lack it.
 
-    `splits`: labels and logits by model key, of those splits whose logits were stored.
+    `splits`: labels and logits by model key, of those splits whose logits were stored. A multi-label task has none.
     """
+    if results["kind"] == "multi":
+        return
     resamples = (results["recipe"].get("benchmark") or {}).get("bootstrap", _RESAMPLES)
     for model in _candidates(results):
         if model.get("calibration_study"):

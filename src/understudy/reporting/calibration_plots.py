@@ -11,9 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from .. import multilabel
 from ..calibration_metrics import RISKS, risk_coverage
-from ..data.task import Labels
-from ..decision import softmax
+from ..data.task import Kind, Labels
+from ..decision import Decision, softmax
 from ..metrics import reliability
 from .drawing import ACCENT, DASHED, INK, MUTED, ORANGE, SERIES, percent, short
 from .view import Evidence, Model
@@ -27,6 +28,9 @@ def reliability_diagrams(evidence: Evidence) -> Figure | None:
     models, splits = evidence.panels, _splits(evidence)
     if not models:
         return None
+    least, across, along = 1 / len(evidence.names), "confidence", "share right"
+    if evidence.kind == "multi":
+        least, across, along = -0.01, "stated probability", "share that applies"
     abreast = _abreast(len(models), len(splits))
     lines, columns = math.ceil(len(models) / abreast), abreast * len(splits)
     figure = Figure((max(5, 2.7 * columns + 0.4), 2.9 * lines + 0.4), layout="constrained")
@@ -37,11 +41,11 @@ def reliability_diagrams(evidence: Evidence) -> Figure | None:
             if model["key"] not in logits:
                 axes.set_axis_off()
                 continue
-            _diagram(axes, model, logits[model["key"]], labels)
+            _diagram(axes, model, logits[model["key"]], labels, evidence.kind)
             axes.set_title(_title(model, split, len(splits)), fontsize=8.5)
-            axes.set(xlim=(1 / len(evidence.names), 1.01), ylim=(0, 1.02))
-            axes.set_ylabel("share right" if column == 0 else "")
-            axes.set_xlabel("confidence" if index >= len(models) - abreast else "")
+            axes.set(xlim=(least, 1.01), ylim=(0, 1.02))
+            axes.set_ylabel(along if column == 0 else "")
+            axes.set_xlabel(across if index >= len(models) - abreast else "")
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
     return figure
 
@@ -49,7 +53,7 @@ def reliability_diagrams(evidence: Evidence) -> Figure | None:
 def risk_coverage_curves(evidence: Evidence) -> Figure | None:
     """The error among the most confident share of the texts, for every share; a panel per split."""
     models, splits = evidence.panels, _splits(evidence)
-    if not models:
+    if not models or evidence.kind == "multi":
         return None
     figure = Figure((max(6.0, 5.0 * len(splits)), 4.4 + 0.2 * math.ceil(len(models) / 3)), layout="constrained")
     highest = 0.0
@@ -78,14 +82,15 @@ def risk_coverage_curves(evidence: Evidence) -> Figure | None:
     return figure
 
 
-def _diagram(axes: Axes, model: Model, logits: Logits, labels: Labels) -> None:
+def _diagram(axes: Axes, model: Model, logits: Logits, labels: Labels, kind: Kind) -> None:
+    binned = multilabel.reliability if kind == "multi" else reliability
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle=DASHED)
     shipped = model["temperature"] or 1.0
     marks: list[tuple[float, str, str, str]] = [
         (1.0, ORANGE, "s", "before the temperature"), (shipped, ACCENT, "o", "after it, as shipped")
     ]  # fmt: skip
     for temperature, color, marker, name in marks:
-        bins = reliability(softmax(logits, temperature), labels)
+        bins = binned(Decision(kind, temperature).probabilities(logits), labels)
         x, y = [bin_[0] for bin_ in bins], [bin_[1] for bin_ in bins]
         axes.plot(x, y, marker=marker, color=color, label=name, linewidth=1.1, markersize=3.5, alpha=0.9)
     axes.xaxis.set_major_formatter(percent)

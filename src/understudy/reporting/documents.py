@@ -20,6 +20,7 @@ from .tables import (
     data_tables,
     results_table,
     speed_table,
+    threshold_table,
 )
 from .view import FILES, Model, Results, best_student, counted, metric_name, prepared, teacher_of
 
@@ -43,6 +44,7 @@ def model_card(results: Results, model: Model) -> str:
     return card.render(
         **described(results), model=chosen, file=file, made=made, teacher=teacher_of(results) or {"key": ""},
         term=SOFT_TERMS[made.get("loss", "kl")], metadata=_metadata(results, chosen),
+        several=results["kind"] == "multi",
     )  # fmt: skip
 
 
@@ -72,7 +74,7 @@ def described(results: Results) -> dict[str, Any]:
     details = {
         "answers": [class_table(results), comparison_table(results)],
         "confidence": [*study_tables(results), calibration_table(results)],
-        "measured": [speed_table(results)],
+        "measured": [threshold_table(results), speed_table(results)],
         "data": data_tables(results),
     }
     filled = {name: [table for table in tables if table.rows] for name, tables in details.items()}

@@ -14,7 +14,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
+from numpy.typing import NDArray
 
+from ..data.task import Labels
 from ..metrics import confusion
 from .calibration_plots import reliability_diagrams, risk_coverage_curves
 from .drawing import (
@@ -35,6 +37,7 @@ from .drawing import (
     short,
     words,
 )
+from .outcomes import label_outcomes
 from .placement import label_points
 from .training_plots import training
 from .view import Evidence, Model
@@ -113,6 +116,8 @@ def tradeoff(evidence: Evidence) -> Figure | None:
 
 def confusion_matrices(evidence: Evidence) -> Figure | None:
     """Truth against answer for each shown model: colour is the share of the row, the number is the count."""
+    if evidence.kind == "multi":
+        return label_outcomes(evidence)
     classes, models = len(evidence.names), evidence.panels
     if not models:
         return None
@@ -122,7 +127,7 @@ def confusion_matrices(evidence: Evidence) -> Figure | None:
     names = [short(name, 24) for name in evidence.names]
     for index, model in enumerate(models):
         axes = figure.add_subplot(lines, columns, index + 1)
-        counts = confusion(evidence.labels, evidence.logits[model["key"]].argmax(axis=1), classes)
+        counts = confusion(evidence.labels, evidence.answers(model).labels, classes)
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         for row, column in zip(*np.nonzero(counts), strict=True):
@@ -181,9 +186,9 @@ def teacher_vs_student_label_distribution(evidence: Evidence) -> Figure | None:
     bars = [("truth", FAINT, evidence.labels)]
     for model in models:
         color = INK if model["role"] == "teacher" else next(styles)
-        bars.append((short(model["key"], 26), color, evidence.logits[model["key"]].argmax(axis=1)))
+        bars.append((short(model["key"], 26), color, evidence.answers(model).labels))
     for place, (name, color, labels) in enumerate(bars):
-        shares = np.bincount(labels, minlength=classes) / max(1, len(labels))
+        shares = _shares(labels, classes)
         rows = np.arange(classes) + (place - (count - 1) / 2) * height
         drawn = axes.barh(rows, shares, height=0.88 * height, color=color, label=name)
         if classes <= 10:
@@ -192,6 +197,12 @@ def teacher_vs_student_label_distribution(evidence: Evidence) -> Figure | None:
     axes.set_xlabel(f"share of the test split (n = {len(evidence.labels):,})")
     figure.legend(loc="outside upper left", ncols=4)
     return figure
+
+
+def _shares(labels: Labels, classes: int) -> NDArray[np.float64]:
+    """On what share of the texts each label is given."""
+    counts = labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=classes)
+    return np.asarray(counts / max(1, len(labels)))
 
 
 PICTURES: dict[str, Callable[[Evidence], Figure | None]] = {

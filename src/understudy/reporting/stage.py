@@ -48,6 +48,17 @@ CAPTIONS = {
 }
 
 
+MULTI_CAPTIONS = {
+    "confusion.png": "The teacher and, of each student, the file that ships (INT8, or its smallest), by the thresholds "
+    "that ship. For each label, numbers too: texts that rightly got it, that should have got it, that got it wrongly. "
+    "Test split.",
+    "calibration-reliability.png": "How often a label applies at the probability that is stated for it, over all texts "
+    "and labels, before and after the temperature: on the dashed line is right. Equal-mass bins. The temperature was "
+    "fitted on validation, and flatters there.",
+    "labels.png": "On how many texts each label applies in truth, and how many the teacher and each student give it.",
+}
+
+
 def report(benchmark: Path, out: Path, *, progress: Progress | None = None) -> Artifact:
     """Write report.html, report.md, the results and the pictures of a benchmark's directory."""
     plan = Plan("report", {}, {"benchmark": Artifact.load(benchmark, "benchmark").digest})
@@ -72,7 +83,8 @@ def write_report(benchmark: Path, directory: Path) -> Path:
     drawn = plots.draw(evidence, directory)
     shutil.copyfile(benchmark / "results.json", directory / "results.json")
     write_csv(directory / CALIBRATION, study_rows(results))
-    view = {**described(results), "pictures": {name: CAPTIONS[name] for name in drawn}}
+    captions = CAPTIONS | (MULTI_CAPTIONS if evidence.kind == "multi" else {})
+    view = {**described(results), "pictures": {name: captions[name] for name in drawn}}
     embedded = {name: base64.b64encode((directory / name).read_bytes()).decode() for name in drawn}
     (directory / "report.md").write_text(markdown.render(view), encoding="utf-8")
     (directory / "report.html").write_text(html.render(view, embedded=embedded), encoding="utf-8")
@@ -87,6 +99,10 @@ def calibration_report(directory: Path, out: Path | None = None) -> Results:
     benchmark = directory / "benchmark" if (directory / "benchmark" / "results.json").exists() else directory
     results = prepared(_read_results(benchmark))
     evidence = _evidence(benchmark, results)
+    if evidence.kind == "multi":
+        raise ArtifactError(
+            f"{benchmark}: the calibration study is of tasks with one label per text, this one has several"
+        )
     if not studied(results):
         raise ArtifactError(f"{benchmark} holds no logits to study; rerun `understudy benchmark`")
     if out is not None:
@@ -109,7 +125,7 @@ def _evidence(benchmark: Path, results: dict[str, Any]) -> Evidence:
     with_studies(results, splits)
     return Evidence(
         results["models"], results["training"], results["labels"], results["task_metric"], *splits["test"],
-        [model["key"] for model in shown(results)], splits.get("val"),
+        [model["key"] for model in shown(results)], splits.get("val"), results["kind"],
     )  # fmt: skip
 
 

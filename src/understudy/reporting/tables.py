@@ -62,8 +62,9 @@ def data_tables(results: Results) -> list[Table]:
     tables = []
     if counts:
         rows = [[Cell(n), *(Cell(f"{split.get(n, 0):,}") for split in counts.values())] for n in results["labels"]]
-        rows.append([Cell("all"), *(Cell(f"{sum(split.values()):,}") for split in counts.values())])
-        rows.append([Cell("commonest label, %"), *(percent({"value": majority.get(name)}, 1) for name in counts)])
+        rows.append([Cell("all"), *(Cell(f"{results['data']['rows'][name]:,}") for name in counts)])
+        commonest = "commonest set of labels, %" if results["kind"] == "multi" else "commonest label, %"
+        rows.append([Cell(commonest), *(percent({"value": majority.get(name)}, 1) for name in counts)])
         taught = " and ".join(results["data"]["of_the_teacher"])
         note = f"Labelled texts; the labels of {taught} are the teacher's." if taught else "Labelled texts."
         tables.append(Table("Texts by label", note, [Cell("Label"), *map(Cell, counts)], rows))
@@ -94,8 +95,11 @@ def _confidence_table(results: Results) -> Table:
     """How sure the teacher is of the texts that it labelled."""
     folds = (results["recipe"].get("label") or {}).get("folds", 0)
     who = f"train by {folds} teachers, each without its part of it" if folds else "all by the teacher trained on train"
+    what = "the label that the teacher chooses"
+    if results["kind"] == "multi":
+        what = "each label that the teacher gives, and of the absence of each other,"
     note = (
-        f"Mean probability of the label that the teacher chooses, not calibrated; {who}. A teacher is too sure of the "
+        f"Mean probability of {what}, not calibrated; {who}. A teacher is too sure of the "
         "texts that it was trained on; label.folds labels them out of fold."
     )
     if not (results["recipe"].get("teacher") or {}).get("train", True):
@@ -118,6 +122,20 @@ def class_table(results: Results) -> Table:
     return Table("Per label", note, [Cell("Label"), Cell("n"), *(Cell(m["key"]) for m in models)], rows)
 
 
+def threshold_table(results: Results) -> Table:
+    """From which probability on each label of a multi-label task applies."""
+    models = [m for m in [*shown(results), bag_of_words_of(results)] if m and m.get("thresholds")]
+    rows = [
+        [Cell(label), *(Cell(f"{model['thresholds'][index]:.3f}") for model in models)]
+        for index, label in enumerate(results["labels"] if models else [])
+    ]
+    goal = results["recipe"].get("calibrate") or {}
+    aim = goal.get("threshold_for", "f1")
+    target = "the best F1" if aim == "f1" else f"a {aim} of {goal['threshold_target']:g}"
+    note = f"A text gets a label from this calibrated probability on; fitted on validation for {target} of that label."
+    return Table("Thresholds", note, [Cell("Label"), *(Cell(m["key"]) for m in models)], rows)
+
+
 def calibration_table(results: Results) -> Table:
     """Before and after the temperature on validation, for results without a calibration study of that split."""
     rows = []
@@ -126,7 +144,7 @@ def calibration_table(results: Results) -> Table:
             before, after = model["calibration"]["before"], model["calibration"]["after"]
             pairs = [Cell(f"{before[name]:.4f} → {after[name]:.4f}") for name in ("ece", "brier", "nll")]
             rows.append([Cell(model["key"]), Cell(digits(model["temperature"])), *pairs])
-    n = sum(results["data"]["counts"].get("val", {}).values())
+    n = results["data"]["rows"].get("val", 0)
     note = (
         f"Before → after dividing by the temperature; validation split{f', n = {n:,}' if n else ''}. Lower is better."
     )

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.task import Labels
+from ..answers import Answers, decision_from
+from ..data.task import Kind, Labels
 
 Results = Mapping[str, Any]
 Model = dict[str, Any]
@@ -19,7 +20,10 @@ FILES = {
     "none": "no file", "table": "table of probabilities", "function": "Python function", "endpoint": "endpoint",
 }  # fmt: skip
 _OF_TORCH = ("torchscript", "exported", "torch-fp16")
-METRICS = {"accuracy": "accuracy", "macro_f1": "macro-F1", "macro_recall": "macro recall"}
+METRICS = {
+    "accuracy": "accuracy", "macro_f1": "macro-F1", "macro_recall": "macro recall", "micro_f1": "micro-F1",
+    "subset_accuracy": "subset accuracy",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,11 @@ class Evidence:
     logits: dict[str, NDArray[np.float32]]
     shown: Sequence[str]
     val: tuple[Labels, dict[str, NDArray[np.float32]]] | None = None
+    kind: Kind = "single"
+
+    def answers(self, model: Model) -> Answers:
+        """What a model answers on the test split, as shipped."""
+        return Answers(self.logits[model["key"]], decision_from(model, self.kind))
 
     @property
     def panels(self) -> list[Model]:
@@ -61,6 +70,7 @@ def prepared(results: Results) -> dict[str, Any]:
         "comparisons": [],
         "machine": {},
         "versions": {},
+        "kind": "single",
         **results,
     }
     filled["data"] = _data(filled["data"] or {})
@@ -69,10 +79,11 @@ def prepared(results: Results) -> dict[str, Any]:
 
 
 def _data(data: Results) -> dict[str, dict[str, Any]]:
-    """Counts per split and label, the majority's share, whose labels the teacher gave, rows dropped by reason."""
+    """Rows, rows per label, the majority's share, whose labels the teacher gave, rows dropped by reason."""
     splits = {name: split for name, split in data.get("splits", {}).items() if "classes" in split}
     dropped = data.get("dropped", {})
     return {
+        "rows": {name: split["rows"] for name, split in splits.items()},
         "counts": {name: split["classes"] for name, split in splits.items()},
         "majority": {name: split["majority"]["share"] for name, split in splits.items()},
         "of_the_teacher": data.get("labels_of_the_teacher", {}),
@@ -106,7 +117,9 @@ def _derived(model: Model, metric: str) -> Model:
 
 def _kind(model: Model) -> str:
     """What a control is, in a few words; nothing for the others."""
-    known = {"none": "the commonest label", "sklearn": "bag of words (TF-IDF)"}
+    always = model.get("always")
+    constant = "the commonest label" if always is None else f"always {', '.join(always) or 'no label'}"
+    known = {"none": constant, "sklearn": "bag of words (TF-IDF)"}
     return "trained without the teacher" if model["name"].endswith("-no-teacher") else known.get(model["variant"], "")
 
 

@@ -33,7 +33,7 @@ from ..errors import ArtifactError, RecipeError
 from ..progress import Progress, Silent
 from ..pseudo_labeling import check_trainable, origin
 from ..soft_labels import TEACHERS, answered
-from ..soft_terms import TWO_LABELS
+from ..soft_terms import ONE_LABEL, TWO_LABELS
 from ..teachers import NO_NETWORK
 from ..tokenization import TextEncoder
 from . import networks, origins, pruning, vocabulary
@@ -103,8 +103,8 @@ def distill(
     done = finished(out, plan, progress)
     if done is not None:
         return done
-    if config.loss == "dkd" and source.task is not None and len(source.task.labels) == 2:
-        raise RecipeError(TWO_LABELS)
+    if config.loss == "dkd" and source.task is not None and (source.task.multi or len(source.task.labels) == 2):
+        raise RecipeError(ONE_LABEL if source.task.multi else TWO_LABELS)
     if model.kind != "model" and (isinstance(config, CutStudent) or getattr(config, "teacher_embeddings", False)):
         raise RecipeError(f"student {config.name}: {NO_NETWORK.format(model.config['kind'])}")
     check_trainable(source, config, use_teacher)
@@ -115,7 +115,7 @@ def distill(
         )
         if isinstance(config, PretrainedStudent):
             draft.details |= origins.commit(config.model)
-        networks.save(network, draft.path)
+        networks.save(network, draft.path, sources.task.kind)
     return Artifact.load(out)
 
 

@@ -25,6 +25,8 @@ from ..artifact import Artifact, Plan, finished, short_name, writing
 from ..classifier import LABELS_KEY, MODEL_FILE, TOKENIZER_FILE, open_session
 from ..config import ExportConfig
 from ..data.storing import TEST_FILE, read_split
+from ..data.task import Kind
+from ..decision import Decision
 from ..errors import WorkError, first_line
 from ..progress import Progress, Silent
 from ..tokenization import TextEncoder, Tokens
@@ -61,6 +63,7 @@ def export(
     for needed in (source, texts):
         needed.verify(without=TEST_FILE)
     assert source.text is not None
+    kind = source.task.kind if source.task else "single"
     network = networks.load(source)
     with writing(out, plan, "model") as draft, progress.track(f"export {short_name(model)}", 3) as advance:
         if form == "fp32":
@@ -71,7 +74,7 @@ def export(
         sample = _sample(read_split(data / "train.parquet", "train").texts, config.samples, seed)
         tokens = TextEncoder(network.tokenizer, source.text).encode(sample)
         allowed = math.inf if form == "torch-fp16" else config.tolerance
-        difference = _prove(network, _answers(draft.path, form, source), tokens, allowed)
+        difference = _prove(network, _answers(draft.path, form, source), tokens, allowed, kind)
         advance(1)
         shutil.copyfile(model / TOKENIZER_FILE, draft.path / TOKENIZER_FILE)
         draft.task, draft.text = source.task, source.text
@@ -156,13 +159,16 @@ def _answers(directory: Path, form: Form, source: Artifact) -> nn.Module:
     return torch_files.Opened(run)
 
 
-def _prove(network: Network, written: nn.Module, tokens: Sequence[Tokens], tolerance: float) -> float:
+def _prove(
+    network: Network, written: nn.Module, tokens: Sequence[Tokens], tolerance: float, kind: Kind = "single"
+) -> float:
     """Largest |difference| of a logit between torch (padded batches) and what was written (one by one)."""
     cpu = torch.device("cpu")
     expected = infer(network.module, tokens, network.pad_id, cpu, 16)
     found = infer(written, tokens, network.pad_id, cpu, 1)
     difference = float(np.abs(expected - found).max())
-    flips = int((expected.argmax(axis=1) != found.argmax(axis=1)).sum())
+    one, two = (Decision(kind).choose(logits) for logits in (expected, found))
+    flips = int((one != two).sum())
     if difference > tolerance or (flips and math.isfinite(tolerance)) or not math.isfinite(difference):
         raise WorkError(
             f"the exported model does not match torch on {len(tokens)} texts: logits differ by up to {difference:.2e} "

@@ -19,6 +19,8 @@ from ..artifact import Artifact, Draft, Plan, TextConfig, finished, writing
 from ..config import OptimizationConfig, TeacherConfig
 from ..data.storing import TEST_FILE, read_split
 from ..data.task import Split
+from ..errors import RecipeError
+from ..kinds import check_metric
 from ..label_mapping import map_labels, write_mapping
 from ..progress import Progress, Silent
 from ..tokenization import TextEncoder
@@ -47,7 +49,7 @@ def train(
             texts, val = (read_split(data / f"{name}.parquet", name) for name in ("train", "val"))
             network = fine_tune(draft, config, text, texts, val, seed=seed, progress=progress)
         else:
-            network, names = networks.load_classifier(config.model)
+            network, names = networks.load_classifier(config.model, source.task.kind)
             mapping = map_labels(names, source.task.labels, config.label_map, config.label_policy)
             networks.check_length(network, text.max_length)
             networks.set_labels(network, mapping)
@@ -56,7 +58,7 @@ def train(
             describe(draft, network, text)
             draft.details |= {"label_policy": config.label_policy}
         draft.details |= origins.commit(config.model)
-        networks.save(network, draft.path)
+        networks.save(network, draft.path, source.task.kind)
     return Artifact.load(out)
 
 
@@ -117,6 +119,11 @@ def learn(
 
     A later `phase` of a training has checkpoints of its own, and its epochs follow those that the draft knows.
     """
+    assert draft.task is not None
+    try:
+        check_metric(draft.task.kind, "stop_metric", config.stop_metric, ("nll",))
+    except ValueError as error:
+        raise RecipeError(str(error)) from None
     networks.check_length(network, text.max_length)
     earlier: dict[str, Any] = draft.measurements if phase else {"history": [], "seconds": 0.0, "steps": 0}
     before = len(earlier["history"])
@@ -152,7 +159,7 @@ def keep_epoch(draft: Draft, network: Network, text: TextConfig, epoch: int, see
         with writing(home, plan, "model") as part:
             part.task = draft.task
             describe(part, network, text)
-            networks.save(network, part.path)
+            networks.save(network, part.path, part.task.kind if part.task else "single")
 
 
 def describe(draft: Draft, network: Network, text: TextConfig) -> None:

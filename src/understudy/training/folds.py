@@ -67,5 +67,5 @@ def train_fold(teacher: Artifact, fold: Fold, val: Split, out: Path, progress: P
             draft, config, teacher.text, fold.others, val, seed=teacher.seed, progress=progress,
             description=f"train without fold {fold.number}/{fold.count}",
         )  # fmt: skip
-        networks.save(network, draft.path)
+        networks.save(network, draft.path, draft.task.kind if draft.task else "single")
     return Artifact.load(out)

@@ -16,7 +16,7 @@ from ..artifact import Artifact, Draft, Plan, finished, writing
 from ..config import LabelConfig
 from ..data.storing import TEST_FILE
 from ..data.task import Split
-from ..decision import fit_temperature
+from ..decision import Decision, fit_temperature
 from ..errors import ArtifactError
 from ..label_mapping import LabelMapping, read_mapping, write_mapping
 from ..progress import Progress, Silent
@@ -46,6 +46,8 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
     for needed in (model, source):
         needed.verify(without=TEST_FILE)
     assert model.task is not None and source.task is not None
+    if model.task.kind != source.task.kind:
+        raise ArtifactError(f"{teacher} is of a task of kind {model.task.kind}, {data} of kind {source.task.kind}")
     if model.task.labels != source.task.labels:
         raise ArtifactError(
             f"{teacher} decides between {', '.join(model.task.labels)}, the labels of {data} are "
@@ -68,7 +70,7 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
         draft.measurements = {
             "teacher_calls": sum(map(len, splits)),
             "of_an_interrupted_run": taken_up,
-            "confidence": confidence(draft.path, splits),
+            "confidence": confidence(draft.path, splits, Decision(source.task.kind)),
         }
         if mapping is not None:
             draft.measurements["label_mapping"] = _mapped(draft.path, splits, mapping)

@@ -17,14 +17,13 @@ from torch import Tensor, nn
 
 from ..config import OptimizationConfig
 from ..data.task import Labels
-from ..decision import log_softmax
 from ..errors import InputError, WorkError, first_line
 from ..machine import available_cores, instruction_set
-from ..metrics import METRICS, confusion
 from ..progress import Progress
 from ..tokenization import Tokens
 from . import checkpoint
 from .losses import Batch, Objective
+from .validation import validate
 
 AfterEpoch = Callable[[Mapping[str, float]], None]
 
@@ -266,13 +265,6 @@ def _close_epoch(
         run.best_score, run.best_epoch = score, run.epochs_done
         return _copy(model)
     return best
-
-
-def validate(logits: NDArray[np.float32], labels: Labels) -> dict[str, float]:
-    """NLL and the task metrics on labelled rows."""
-    table = confusion(labels, logits.argmax(axis=1), logits.shape[1])
-    nll = -float(np.mean(log_softmax(logits)[np.arange(len(labels)), labels]))
-    return {"nll": nll, **{name: float(METRICS[name](table)) for name in ("accuracy", "macro_f1", "macro_recall")}}
 
 
 def _out_of_patience(run: Fit, config: OptimizationConfig) -> bool:

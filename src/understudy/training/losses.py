@@ -2,7 +2,8 @@
 
     L = soft_weight · S(teacher, student) + (1 − soft_weight) · CE(student, gold label)
 
-S is one of the soft terms below, each a mean over rows. The teacher's logits come divided by its calibration
+S is one of the soft terms below, each a mean over rows. Labels (n, labels), of a multi-label task, have losses of their
+own, in `multilabel_losses`. The teacher's logits come divided by its calibration
 temperature (`targets`), and everything is computed in float32, whatever the precision of the network.
 """
 
@@ -17,11 +18,15 @@ from torch import Tensor
 
 from ..config import DistillConfig
 from ..data.task import UNLABELED
+from . import multilabel_losses
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded token ids (n, length) with their mask, labels (n,) and, when distilling, teacher logits (n, labels)."""
+    """Padded token ids (n, length) with their mask, labels (n,) and, when distilling, teacher logits (n, labels).
+
+    Labels of a multi-label task are (n, labels).
+    """
 
     ids: Tensor
     mask: Tensor
@@ -42,6 +47,8 @@ def cross_entropy(
     2016). A weight goes with the label whose logarithm it stands before, and the sum is divided by the weights of the
     gold labels, so that a rare class draws a part of every text's smoothing to itself.
     """
+    if labels.ndim == 2:
+        return multilabel_losses.binary_cross_entropy(logits, labels, class_weights, label_smoothing)
     labeled = labels != UNLABELED
     if not bool(labeled.any()):
         return logits.float().sum() * 0.0
@@ -103,6 +110,8 @@ def decoupled_terms(student: Tensor, teacher: Tensor, labels: Tensor, temperatur
 
 def soft_term(config: DistillConfig, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
     """The soft term that the config asks for."""
+    if labels.ndim == 2:
+        return multilabel_losses.soft_term(config, student, teacher)
     match config.loss:
         case "kl":
             return soft_cross_entropy(student, teacher, config.temperature)
@@ -148,6 +157,8 @@ def distillation(config: DistillConfig, class_weights: Tensor | None = None) -> 
 
 def balanced_class_weights(labels: Tensor, classes: int) -> Tensor:
     """n / (classes · count) per class, at most 10, so that a rare class cannot rule the gradient."""
+    if labels.ndim == 2:
+        return multilabel_losses.balanced_label_weights(labels)
     counts = torch.bincount(labels[labels != UNLABELED], minlength=classes).clamp(min=1)
     return (counts.sum() / (classes * counts)).clamp(max=10.0).float()
 

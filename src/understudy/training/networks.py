@@ -26,6 +26,7 @@ from transformers import (
 from transformers.utils import logging
 
 from ..artifact import Artifact
+from ..data.task import Kind
 from ..errors import ArtifactError, InputError, first_line
 from ..hub import repositories
 from ..label_mapping import LabelMapping, read_mapping
@@ -33,6 +34,7 @@ from . import hub_tokenizers, narrowing, surgery
 from .bilstm import BiLSTM
 from .hub_classifier import HubClassifier as HubClassifier
 from .origins import resolve
+from .readiness import PROBLEMS, check_ready
 from .textcnn import TextCNN
 
 _WORD_NETWORKS: dict[str, type[TextCNN | BiLSTM]] = {"textcnn": TextCNN, "bilstm": BiLSTM}
@@ -112,8 +114,8 @@ def describe_pretrained(name: str) -> tuple[float, float]:
     return per_token + float(config.vocab_size * width), per_token
 
 
-def load_classifier(name: str) -> tuple[Network, list[str]]:
-    """A ready classifier and its label names in the order of its outputs.
+def load_classifier(name: str, kind: Kind = "single") -> tuple[Network, list[str]]:
+    """A ready classifier for a task of that kind, and its label names in the order of its outputs.
 
     A single logit z, of a sigmoid, becomes the two logits [0, z], of which "not NAME" and NAME are the labels.
     """
@@ -127,7 +129,7 @@ def load_classifier(name: str) -> tuple[Network, list[str]]:
     except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
         raise InputError(f"model {name!r} cannot be loaded: {first_line(error)}") from None
     narrowing.refuse_narrow(name, model.config)
-    _check_ready(name, model.config, report)
+    check_ready(name, model.config, report, kind)
     network = _network(model, source, name)
     if model.config.num_labels == 1:
         surgery.split_logit(model)
@@ -190,13 +192,15 @@ def freeze_encoder(module: nn.Module) -> None:
             parameter.requires_grad_(False)
 
 
-def save(network: Network, directory: Path) -> None:
+def save(network: Network, directory: Path, kind: Kind = "single") -> None:
     """Write weights, config and tokenizer; a transformer's directory also loads with `from_pretrained`."""
     network.tokenizer.no_padding()
     network.tokenizer.no_truncation()
     with _full_disk_is_an_os_error():
         network.tokenizer.save(str(directory / "tokenizer.json"), pretty=False)
         if isinstance(network.module, HubClassifier):
+            if kind == "multi":
+                network.module.model.config.problem_type = PROBLEMS[kind]
             with quiet():
                 network.module.model.save_pretrained(directory)
             pad_token = network.tokenizer.id_to_token(network.pad_id)
@@ -258,33 +262,3 @@ def _config(name: str) -> Any:
         return AutoConfig.from_pretrained(resolve(name, repositories.model_config))
     except (OSError, ValueError) as error:
         raise InputError(f"model {name!r} cannot be loaded: {first_line(error)}") from None
-
-
-def _check_ready(name: str, config: Any, report: dict[str, Any]) -> None:
-    """Refuse a model whose outputs are not the logits of named labels, one of which is right."""
-    if report["missing_keys"]:
-        raise InputError(
-            f"model {name!r} is no ready classifier, it has no {min(report['missing_keys'])}: set train = true"
-        )
-    if report["mismatched_keys"]:
-        tensor, found, expected = min(report["mismatched_keys"])
-        raise InputError(
-            f"the config.json of model {name!r} does not fit its weights: {tensor} has the shape {list(found)}, "
-            f"expected {list(expected)}; correct it (id2label names {config.num_labels} labels) or set train = true"
-        )
-    outputs = list(range(config.num_labels))
-    if sorted(config.id2label) != outputs:
-        raise InputError(
-            f"model {name!r} names its outputs {sorted(config.id2label)} (id2label in its config.json), expected "
-            f"{outputs}; correct it or set train = true"
-        )
-    if config.problem_type == "multi_label_classification":
-        raise InputError(
-            f"model {name!r} gives a text any number of labels ({config.problem_type} in its config.json), expected "
-            "one label per text: set train = true"
-        )
-    if config.problem_type == "regression":
-        raise InputError(
-            f"model {name!r} gives a number (regression in its config.json), expected a label: set train = true, or "
-            "delete problem_type from its config.json if the number is the logit of a label"
-        )

@@ -1,7 +1,7 @@
 """A worker process for a torch classifier: timed as a plain `transformers` pipeline, asked for logits in batches.
 
-Started as `python -m understudy.training.pipeline_worker WHAT THREADS MAX_LENGTH`; WHAT is a torch artifact, a local
-directory or a hub name.
+Started as `python -m understudy.training.pipeline_worker WHAT THREADS MAX_LENGTH KIND`; WHAT is a torch artifact, a
+local directory or a hub name, KIND that of the task.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from ..data.task import Kind
 from ..worker import Subject, answer_questions, limit_threads
 
 
-def _load(what: str, threads: int, max_length: int) -> Subject:
+def _load(what: str, threads: int, max_length: int, kind: Kind) -> Subject:
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
     from transformers.utils import logging
@@ -36,7 +37,7 @@ def _load(what: str, threads: int, max_length: int) -> Subject:
         labels: Sequence[str] = artifact.task.labels if artifact.task else ()
         model: Any = network.module.model
     else:
-        (network, labels), text = networks.load_classifier(what), None
+        (network, labels), text = networks.load_classifier(what, kind), None
         model = AutoModelForSequenceClassification.from_pretrained(source, dtype=torch.float32, use_safetensors=True)
     classify = pipeline(
         "text-classification", model=model, tokenizer=tokenizer, device=-1, truncation=True, max_length=max_length,
@@ -53,9 +54,9 @@ def _load(what: str, threads: int, max_length: int) -> Subject:
 
 def main() -> None:
     """Entry point of the process."""
-    what, threads, max_length = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    what, threads, max_length, kind = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), cast("Kind", sys.argv[4])
     limit_threads(threads)
-    answer_questions(lambda: _load(what, threads, max_length))
+    answer_questions(lambda: _load(what, threads, max_length, kind))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,12 @@ def corrected(logits: Logits, labels: Labels) -> Logits:
     Probability shift (Wen, Lai and Qian 2021, "Preparing lessons"). A one-hot target instead, as some use, throws
     away what the teacher knows of the other labels, and has no logits that a regression could learn. Here the row
     stays as sure as the teacher was. Rows without a gold label, and rows that are right, stay as they are.
+
+    Of several labels each is 0 against z, and where these two change places z changes its sign.
     """
+    if labels.ndim == 2:
+        mistaken = (labels != UNLABELED) & ((logits > 0) != (labels == 1))
+        return np.where(mistaken, -logits, logits)
     first = logits.argmax(axis=1)
     wrong = np.flatnonzero((labels != UNLABELED) & (first != labels))
     result = logits.copy()

@@ -18,8 +18,7 @@ def _load(path: Path, threads: int) -> Subject:
     from numpy.typing import NDArray
 
     from ..artifact import Artifact
-    from ..classifier import TOKENIZER_FILE, TOKENS_PER_RUN
-    from ..decision import softmax
+    from ..classifier import TOKENIZER_FILE, TOKENS_PER_RUN, decision_of
     from ..tokenization import TextEncoder, batches
     from . import torch_files
 
@@ -40,7 +39,7 @@ def _load(path: Path, threads: int) -> Subject:
                 result[rows] = module(ids, torch.ones_like(ids)).numpy()
         return result
 
-    return Subject(lambda texts: softmax(logits(texts), artifact.temperature), logits, labels)
+    return Subject(lambda texts: decision_of(artifact).probabilities(logits(texts)), logits, labels)
 
 
 def main() -> None:

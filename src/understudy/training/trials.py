@@ -22,11 +22,11 @@ from ..soft_terms import inherited
 from ..tokenization import TextEncoder
 from . import networks
 from .distillation import Sources, distill, open_sources, teach
-from .loop import choose_device, infer, validate
+from .loop import choose_device, infer
 from .networks import Network
+from .validation import validate
 
 Report = Callable[[int, Mapping[str, float], int], None]  # step, scores, epochs trained so far
-_METRICS = ("nll", "accuracy", "macro_f1", "macro_recall")
 
 
 class StoppedError(Exception):
@@ -77,7 +77,7 @@ def _on_validation(
 ) -> tuple[NDArray[np.float32], dict[str, float], int]:
     def after_epoch(record: Mapping[str, float]) -> None:
         epoch = int(record["epoch"])
-        report(epoch, {name: record[f"val_{name}"] for name in _METRICS}, epoch)
+        report(epoch, {name[4:]: score for name, score in record.items() if name.startswith("val_")}, epoch)
 
     made = distill(
         Path(bench.teacher), Path(bench.labels), Path(bench.data), home, config, seed=bench.seed,

@@ -28,6 +28,7 @@ from ..config import StudentConfig
 from ..data.storing import read_split
 from ..errors import MissingExtraError, RecipeError, WorkError
 from ..files import write_atomically, write_csv
+from ..kinds import check_metric
 from ..progress import Progress, Silent
 from ..soft_labels import TEACHERS, answered
 from ..space import Dimension, TuneConfig, search_space
@@ -65,12 +66,14 @@ def tune(
     from .study import Study
 
     progress = progress or Silent()
-    try:
-        space = search_space(config, student)
-    except ValueError as error:
-        raise RecipeError(str(error)) from None
     model = Artifact.load(teacher, *TEACHERS)
     soft, source = Artifact.load(labels, "labels"), Artifact.load(data, "data")
+    assert source.task is not None
+    try:
+        space = search_space(config, student)
+        check_metric(source.task.kind, "objective", config.objective, ("nll",))
+    except ValueError as error:
+        raise RecipeError(str(error)) from None
     train, val = (read_split(data / f"{name}.parquet", name) for name in ("train", "val"))
     train = answered(labels, train)
     if config.folds > len(train):
@@ -149,12 +152,13 @@ def _told(study: Study, number: int) -> str:
 
 def _rows(study: Study) -> list[dict[str, Any]]:
     """The table of trials; a cell that does not apply is empty."""
-    rows = []
-    for trial in study.trials():
+    rows, trials = [], study.trials()
+    measured = next((list(trial.scores) for trial in trials if trial.scores), ["nll"])
+    for trial in trials:
         row: dict[str, Any] = {"number": trial.number, "state": trial.state}
         row |= {key: trial.params.get(key, "") for key in study.space}
         row["objective"] = "" if trial.value is None else trial.value
-        row |= {f"val_{name}": trial.scores.get(name, "") for name in ("nll", "accuracy", "macro_f1", "macro_recall")}
+        row |= {f"val_{name}": trial.scores.get(name, "") for name in measured}
         row |= {"epochs_trained": trial.epochs, "seconds": round(trial.seconds, 3)}
         row["error"] = trial.error or ("interrupted" if trial.state == "failed" else "")
         rows.append(row)

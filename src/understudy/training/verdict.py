@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..answers import Answers
 from ..config import StudentConfig
 from ..data.task import Labels, Split
-from ..decision import log_softmax, softmax
-from ..metrics import Estimate, evaluate, paired_difference
+from ..decision import losses
+from ..metrics import Estimate, paired_difference
+from ..thresholds import fitted_decision
 from .trials import trial_name
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ def verdict(
     }
     same = sorted(number for number, gap in differences.items() if not surely_positive(gap, len(differences)))
     own = next((t.number for t in (best, *others) if _is_the_recipes(t, student)), None)
-    interval = None if chosen is None else evaluate(softmax(chosen), judged.labels)[objective].to_dict()["ci95"]
+    interval = None if chosen is None else _interval(chosen, judged.labels, objective)
     weights = trials / trial_name(best.number)
     return {
         "student": student.name,
@@ -68,12 +70,18 @@ def verdict(
 def difference(labels: Labels, other: NDArray[np.float32], best: NDArray[np.float32], objective: str) -> Estimate:
     """How much better the best trial's logits are on the same rows, with a 95 % interval."""
     if objective != "nll":
-        return paired_difference(labels, other.argmax(axis=1), best.argmax(axis=1), objective)
-    rows = np.arange(len(labels))
-    gaps = log_softmax(best)[rows, labels] - log_softmax(other)[rows, labels]
+        one, two = (fitted_decision(logits, labels).choose(logits) for logits in (other, best))
+        return paired_difference(labels, one, two, objective)
+    gaps = losses(other, labels) - losses(best, labels)
     mean, error = float(gaps.mean()), float(gaps.std(ddof=1)) / math.sqrt(len(gaps))
     half = _normal.inv_cdf(0.975) * error
     return Estimate(mean, mean - half, mean + half, len(gaps))
+
+
+def _interval(logits: NDArray[np.float32], labels: Labels, objective: str) -> Any:
+    """The 95 % interval of the objective."""
+    answers = Answers(logits, fitted_decision(logits, labels))
+    return answers.scores(labels, 2000, 0)[objective].to_dict()["ci95"]
 
 
 def surely_positive(gap: Estimate, comparisons: int) -> bool:

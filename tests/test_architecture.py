@@ -27,6 +27,7 @@ LAYERS = (
     {"controls", "qdq", "speed"},  # what stages lean on
     {"worker"},
     {"preparation", "quantization", "calibration", "benchmarking", "reporting", "predicting", "training"},
+    {"layer_checks"},  # of a recipe, from the configs of its models
     {"comparison"},  # a benchmark of any model on any file
     {"pipeline"},
     {"estimating", "searching", "display"},

@@ -21,7 +21,7 @@ from .sections import DistillConfig as DistillConfig
 from .sections import LabelConfig as LabelConfig
 from .sections import OptimizationConfig as OptimizationConfig
 from .sections import Section as Section
-from .soft_terms import TWO_LABELS, inherited
+from .soft_terms import FOLDED_STATES, LAYER_TERMS, TWO_LABELS, inherited
 from .space import TuneConfig, search_space
 
 Normalization = Literal["html", "nfc", "users", "links"]
@@ -244,7 +244,7 @@ class Recipe(Section):
         """Give every student the settings of [distill] that it does not set itself, if its own loss reads them."""
         if isinstance(raw, dict) and isinstance(raw.get("students"), list) and isinstance(raw.get("distill", {}), dict):
             shared = {k: v for k, v in raw.get("distill", {}).items() if k in DistillConfig.model_fields}
-            given = [inherited(shared, s.get("loss")) | s if isinstance(s, dict) else s for s in raw["students"]]
+            given = [inherited(shared, s) | s if isinstance(s, dict) else s for s in raw["students"]]
             raw = raw | {"students": given}
         return raw
 
@@ -263,6 +263,8 @@ class Recipe(Section):
             )
         if len(self.task.labels) == 2 and any(student.loss == "dkd" for student in self.students):
             raise ValueError(TWO_LABELS)
+        if self.labelling.folds and self.labelling.hidden_states:
+            raise ValueError(FOLDED_STATES)
         return self
 
     @model_validator(mode="after")
@@ -271,6 +273,12 @@ class Recipe(Section):
         if self.tune.folds and self.data.group_by:
             raise ValueError("tune.folds would part the groups of data.group_by: set folds = 0")
         return self
+
+    @property
+    def labelling(self) -> LabelConfig:
+        """[label] with what students, and those of a search, are to learn beside the logits."""
+        used = {w for w in LAYER_TERMS if w in self.tune.space or any(getattr(s, w) for s in self.students)}
+        return self.label.also(used)
 
     @property
     def tuned(self) -> StudentConfig:

@@ -26,9 +26,10 @@ from .artifact import MANIFEST, Artifact
 from .benchmarking import RESULTS, Entry, benchmark
 from .calibration import calibrate
 from .classifier import TOKENIZER_FILE
-from .config import CutStudent, Recipe, StudentConfig
+from .config import Recipe, StudentConfig
 from .errors import InputError, RecipeError
 from .files import write_atomically
+from .layer_checks import check_layers
 from .preparation import prepare, summary
 from .progress import Progress
 from .quantization import GateRefusedError, Precision, quantize
@@ -72,17 +73,6 @@ def work(steps: Sequence[Step], progress: Progress) -> None:
         _tell(step.work(), progress)
 
 
-def check_cuts(recipe: Recipe) -> None:
-    """Raise RecipeError, before anything is trained, for a student of more layers than the teacher has."""
-    from .training.networks import count_layers
-    from .training.surgery import check_cut
-
-    cuts = [student for student in recipe.students if isinstance(student, CutStudent)]
-    total = count_layers(recipe.teacher.model) if cuts else 0
-    for student in cuts:
-        check_cut(student.layers, total)
-
-
 def _tell(made: Artifact | None, progress: Progress) -> None:
     """What a person should know about a finished stage."""
     if made is None:
@@ -92,6 +82,9 @@ def _tell(made: Artifact | None, progress: Progress) -> None:
     if made.kind == "labels":
         means = ", ".join(f"{name} {mean:.3f}" for name, mean in made.measurements["confidence"].items())
         progress.note(f"  mean confidence of the teacher: {means}")
+        for column in ("hidden", "attention"):
+            if size := made.measurements.get(f"{column}_bytes"):
+                progress.note(f"  {column} of the teacher's layers: {size / 1e6:.1f} MB")
     for warning in made.warnings:
         progress.note(f"  warning: {warning}")
 
@@ -111,7 +104,7 @@ def plan(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> It
 
     def learn() -> Artifact:
         if not (teacher / MANIFEST).exists():
-            check_cuts(recipe)
+            check_layers(recipe)
         return train(data, teacher, recipe.teacher, seed=seed, progress=progress)
 
     yield Step(
@@ -122,9 +115,9 @@ def plan(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> It
     )
     yield Step(
         "labels",
-        lambda: label(teacher, data, labels, recipe.label, progress=progress),
+        lambda: label(teacher, data, labels, recipe.labelling, progress=progress),
         ("teacher",),
-        recipe.label.model_dump(include={"shard_size", "folds"}),
+        recipe.labelling.decisive,
     )
     yield Step(
         "teacher-fp32",

@@ -1,7 +1,8 @@
-"""The soft terms that a student can learn by: what each is, and which settings it reads.
+"""The terms that a student can learn by: what each is, which settings it reads, and which students can learn by it.
 
-L = soft_weight · S(teacher, student) + (1 − soft_weight) · CE(student, gold label), where S is one of these. The
-functions themselves are in `training.losses`; this is what settings and reports know of them without torch.
+L = soft_weight · S(teacher, student) + (1 − soft_weight) · CE(student, gold label), where S is one of the soft terms,
+and, where its weight is not 0, hidden_weight · H + attention_weight · A. The functions themselves are in
+`training.losses`; this is what settings and reports know of them without torch.
 """
 
 from __future__ import annotations
@@ -32,6 +33,24 @@ SOFT_TERMS: dict[str, SoftTerm] = {
     ),
 }
 
+# what H and A are, for a person
+LAYER_TERMS = {
+    "hidden_weight": ("H", "the mean squared distance of the first token's states, of length 1, over the layer map"),
+    "attention_weight": ("A", "the squared distance of the first token's attention over the layer map"),
+}
+
+_NO_LAYERS = "is for students that are transformers, like the teacher, and a {kind} has no such layers: remove it"
+_OWN_TOKENS = "compares attention token by token, and a {kind} student learns tokens of its own: remove it"
+_CANNOT = {
+    "textcnn": dict.fromkeys(LAYER_TERMS, _NO_LAYERS),
+    "bilstm": dict.fromkeys(LAYER_TERMS, _NO_LAYERS),
+    "transformer": {"attention_weight": _OWN_TOKENS},
+}
+
+FOLDED_STATES = (
+    "hidden_weight compares with one teacher's states, and folds ask a teacher per fold, each with axes of its own: "
+    "set folds = 0 or hidden_weight = 0"
+)
 TWO_LABELS = "loss dkd needs three labels: with two there is nothing to decouple, and it would be kl; set loss = kl"
 
 
@@ -41,10 +60,29 @@ def unread(loss: str, given: Iterable[str]) -> list[str]:
     return sorted((set().union(*read.values()) & set(given)) - read[loss]) if loss in read else []
 
 
-def inherited(settings: Mapping[str, Any], loss: object) -> dict[str, Any]:
-    """What one with a loss of its own takes over of the settings of another: not those that its loss does not read."""
-    left_out = unread(str(loss), settings)
-    return {name: value for name, value in settings.items() if name not in left_out}
+def inherited(settings: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """What one with settings of its own takes over of others: not what its loss does not read or its kind cannot do."""
+    left_out = {*unread(str(own.get("loss")), settings), *_CANNOT.get(str(own.get("kind")), {})}
+    taken = {name: value for name, value in settings.items() if name not in left_out}
+    if not any({**taken, **own}.get(weight) for weight in LAYER_TERMS):
+        taken.pop("layer_map", None)
+    return taken
+
+
+def cannot(kind: str, weight: str) -> str:
+    """Why a student of this kind cannot learn by the term of this weight; empty if it can."""
+    return _CANNOT.get(kind, {}).get(weight, "").format(kind=kind)
+
+
+def whole_loss(settings: Mapping[str, Any]) -> str:
+    """The loss of a student with these settings, for a person."""
+    loss = "soft_weight · S + (1 − soft_weight) · cross-entropy with the gold label"
+    where = [f"S is {SOFT_TERMS[settings.get('loss', 'kl')].formula}"]
+    for weight, (letter, meaning) in LAYER_TERMS.items():
+        if settings.get(weight):
+            loss += f" + {settings[weight]:g} · {letter}"
+            where.append(f"{letter} is {meaning}")
+    return f"{loss}, where {'; '.join(where)}"
 
 
 def readers(settings: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingExtraError
-from ..soft_terms import SOFT_TERMS
+from ..soft_terms import SOFT_TERMS, whole_loss
 from .findings import sentences
 from .formats import compact, digits, escape_markdown, megabytes, percent, plain, toml
 from .tables import (
@@ -40,7 +40,7 @@ def model_card(results: Results, model: Model) -> str:
     file = FILES.get(chosen["variant"], chosen["variant"])
     return card.render(
         **described(results), model=chosen, file=file, made=made, teacher=teacher_of(results) or {"key": ""},
-        term=SOFT_TERMS[made.get("loss", "kl")],
+        term=SOFT_TERMS[made.get("loss", "kl")], loss=whole_loss(made),
     )  # fmt: skip
 
 

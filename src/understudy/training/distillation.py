@@ -3,7 +3,7 @@
 understudy distill RECIPE --student small --run runs/x
 
 L = soft_weight · S(teacher, student) + (1 − soft_weight) · CE(z_student, y), where S is by default
-T² · KL(softmax(z_teacher/T) ‖ softmax(z_student/T)); `losses` has the others
+T² · KL(softmax(z_teacher/T) ‖ softmax(z_student/T)); `losses` has the others, and what can be added for the layers
 """
 
 from __future__ import annotations
@@ -36,10 +36,11 @@ from . import networks, vocabulary
 from .bilstm import BiLSTM
 from .finetuning import Lesson, class_weights, learn
 from .loop import AfterEpoch
-from .losses import distillation, supervised
+from .losses import distillation, supervised, with_layers
 from .networks import HubClassifier, Network
 from .targets import teacher_targets
 from .textcnn import TextCNN
+from .transfer import Transfer, prepare_transfer
 
 
 @dataclass(frozen=True)
@@ -127,27 +128,31 @@ def teach(
 ) -> Network:
     """Train the student in memory and note in the draft what came of it."""
     train, unlabeled = sources.train, sources.unlabeled
-    transfer = _join(train, unlabeled) if use_teacher and unlabeled is not None else train
+    texts = _join(train, unlabeled) if use_teacher and unlabeled is not None else train
     text, draft.task = sources.text(config), sources.task
     torch.manual_seed(seed)
     network = _student(
-        config, sources.teacher, text, sources.task, (train, transfer), use_teacher, seed, draft.warnings
+        config, sources.teacher, text, sources.task, (train, texts), use_teacher, seed, draft.warnings
     )  # fmt: skip
     weights = class_weights(config, train, len(sources.task.labels))
     budget: OptimizationConfig = config
     targets: NDArray[np.float32] | None = None
+    transfer: Transfer | None = None
     if use_teacher:
         parts = [part for part in (train, unlabeled) if part]
         targets = teacher_targets(sources.labels, parts, correct=config.correct_teacher)
         objective = distillation(config, weights)
+        if config.hidden_weight or config.attention_weight:
+            transfer = prepare_transfer(network, text, sources.teacher, sources.labels, parts, config)
+            objective = with_layers(objective, config)
     else:
         objective = supervised(weights)
         rows = len(train) + (len(unlabeled) if unlabeled else 0)
         budget = config.model_copy(update={"epochs": max(1, round(config.epochs * rows / len(train)))})
     learn(
-        draft, network, text, Lesson(transfer, sources.val, objective, targets), budget, seed=seed, progress=progress,
+        draft, network, text, Lesson(texts, sources.val, objective, targets, transfer), budget, seed=seed,
+        progress=progress, after_epoch=after_epoch,
         description=f"distill {config.name}" if use_teacher else f"train {config.name} without the teacher",
-        after_epoch=after_epoch,
     )  # fmt: skip
     draft.details |= {"kind": config.kind, "soft_labels": use_teacher}
     return network

@@ -24,6 +24,7 @@ from . import networks
 from .loop import AfterEpoch, Examples, fit
 from .losses import Objective, balanced_class_weights, supervised
 from .networks import Network
+from .transfer import Transfer
 
 
 def train(
@@ -77,12 +78,13 @@ def fine_tune(
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a network is to learn: texts, the teacher's logits on them if it distils, and where it is validated."""
+    """What a network is to learn: texts, the teacher's logits and layers on them, and where it is validated."""
 
     texts: Split
     val: Split
     objective: Objective
     teacher: NDArray[np.float32] | None = None
+    transfer: Transfer | None = None
 
 
 def learn(
@@ -100,10 +102,11 @@ def learn(
     """Run the one loop on a network and note in the draft what came of it."""
     networks.check_length(network, text.max_length)
     encoder = TextEncoder(network.tokenizer, text)
-    examples = Examples(encoder.encode(lesson.texts.texts), lesson.texts.labels, lesson.teacher)
+    module, layers = (lesson.transfer.pupil, lesson.transfer.targets) if lesson.transfer else (network.module, None)
+    examples = Examples(encoder.encode(lesson.texts.texts), lesson.texts.labels, lesson.teacher, layers)
     checks = Examples(encoder.encode(lesson.val.texts), lesson.val.labels)
     result = fit(
-        network.module, examples, checks, lesson.objective, config, seed=seed, pad_id=network.pad_id, work=draft.work,
+        module, examples, checks, lesson.objective, config, seed=seed, pad_id=network.pad_id, work=draft.work,
         progress=progress, description=description, after_epoch=after_epoch,
     )  # fmt: skip
     network.module.cpu()

@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from ..artifact import Artifact, Draft, Plan, finished, writing
 from ..config import LabelConfig
@@ -23,8 +20,11 @@ from ..decision import fit_temperature, log_softmax
 from ..errors import ArtifactError
 from ..progress import Progress, Silent
 from ..tokenization import TextEncoder
-from . import folds, networks
+from . import folds, layers, networks
+from .batches import LayerTargets
+from .layers import Observed
 from .loop import choose_device, infer
+from .shards import layer_sizes, read_labels, write_shard
 
 SPLITS = ("train", "val", "unlabeled")  # never test: only benchmark opens it
 
@@ -33,7 +33,9 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
     """Write the teacher's logits in Parquet shards, aligned by example id, and its calibration temperature.
 
     The key is the digests of the teacher (weights, tokenizer, max_length, normalisation) and of the data; with folds,
-    also how the teacher was trained. An interrupted run goes on with the missing shards.
+    also how the teacher was trained. An interrupted run goes on with the missing shards. What students are to learn of
+    its layers is written for the texts that they learn on: of every layer the first token's hidden state, of length 1,
+    and its attention, both in half precision.
     """
     progress = progress or Silent()
     model, source = Artifact.load(teacher, "model"), Artifact.load(data, "data")
@@ -41,7 +43,7 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
     if config.folds:
         folds.check_repeatable(model, source)
         inputs["training of the teacher"] = model.key
-    plan = Plan("label", config.model_dump(include={"shard_size", "folds"}), inputs)
+    plan = Plan("label", config.decisive, inputs)
     done = finished(out, plan, progress)
     if done is not None:
         return done
@@ -70,6 +72,7 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
             "of_an_interrupted_run": taken_up,
             "confidence": _confidence(draft.path, splits),
         }
+        draft.measurements |= {f"{column}_bytes": size for column, size in layer_sizes(draft.path).items() if size}
     return Artifact.load(out)
 
 
@@ -114,6 +117,9 @@ def _label(
     """Write the missing shards; returns the number of texts in those that were there already."""
     assert model.text is not None
     network = networks.load(model)
+    if config.hidden_states or config.attention:
+        shape = layers.opened(network.module, attention=False).model.config
+        draft.details |= {"layers": shape.num_hidden_layers, "width": shape.hidden_size}
     device = choose_device(config.device)
     network.module.to(device)
     encoder = TextEncoder(network.tokenizer, model.text)
@@ -126,25 +132,13 @@ def _label(
                     taken_up += len(part)
                     continue
                 tokens = encoder.encode(part.texts)
-                logits = infer(network.module, tokens, network.pad_id, device, config.batch_size, advance)
-                _write_shard(shard, draft.work / shard.name, part.ids, logits)
+                if draft.details and sheet.texts.name != "val":  # no student learns from val
+                    seen = layers.observe(network, tokens, device, config, advance)
+                else:
+                    logits = infer(network.module, tokens, network.pad_id, device, config.batch_size, advance)
+                    seen = Observed(logits, LayerTargets())
+                write_shard(shard, draft.work / shard.name, part.ids, seen)
     return taken_up
-
-
-def read_labels(labels: Path, split: str, ids: Sequence[str]) -> NDArray[np.float32]:
-    """Logits (n, labels) of a split's examples in the order of `ids`; raises KeyError for an unknown id."""
-    tables = [pq.read_table(shard) for shard in sorted(labels.glob(f"{split}-*.parquet"))]
-    table = pa.concat_tables(tables)
-    columns = table["logits"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
-    row = {example: index for index, example in enumerate(table["id"].to_pylist())}
-    return np.ascontiguousarray(columns[[row[example] for example in ids]], dtype=np.float32)
-
-
-def _write_shard(path: Path, aside: Path, ids: object, logits: NDArray[np.float32]) -> None:
-    """Write a shard aside, in the directory that keeps an interrupted run's work, and move it to its place."""
-    values = pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel(), pa.float32()), logits.shape[1])
-    pq.write_table(pa.table({"id": pa.array(ids, pa.string()), "logits": values}), aside, compression="zstd")
-    aside.replace(path)
 
 
 def _confidence(directory: Path, splits: Sequence[Split]) -> dict[str, float]:

@@ -31,7 +31,7 @@ from understudy.space import TuneConfig
         ("prepare", DataConfig, {"unlabeled", "normalize"}),
         ("train", TeacherConfig, {"label_map"}),
         ("label", LabelConfig, set()),
-        ("distill", DistillConfig, set()),
+        ("distill", DistillConfig, {"layer_map"}),
         ("export", ExportConfig, set()),
         ("quantize", QuantizeConfig, set()),
         ("tune", TuneConfig, {"space"}),

@@ -145,7 +145,8 @@ def training(evidence: Evidence) -> Figure | None:
         if index % columns == 0:
             upper.set_ylabel("loss")
             lower.set_ylabel(words(score).replace(" ", "\n", 1))
-    handles = [Line2D([], [], color=color, marker=".", label=words(name)) for name, color in LINES]
+    drawn = {name for run in runs for name in run["history"][0]}
+    handles = [Line2D([], [], color=color, marker=".", label=words(name)) for name, color in LINES if name in drawn]
     handles.append(Line2D([], [], color=MUTED, linestyle=(0, (1, 2)), label="epoch that was kept"))
     figure.legend(handles=handles, loc="outside upper left", ncols=5)
     return figure

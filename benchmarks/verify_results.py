@@ -2,8 +2,8 @@
 
     python benchmarks/verify_results.py          (also `make verify-results`)
 
-That is each value, interval and n of the models and of their comparisons: bootstraps are seeded, so that they come out
-the same. Exits 1 and says which figure differs.
+That is each value, interval and n of the models, of their calibration studies (where a file has some) and of their
+comparisons: bootstraps are seeded, so that they come out the same. Exits 1 and says which figure differs.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 import tables
 from numpy.typing import NDArray
 
+from understudy.calibration_metrics import calibration_study
 from understudy.decision import softmax
 from understudy.metrics import (
     accuracy,
@@ -44,6 +45,7 @@ class Run:
     results: dict[str, Any]
     labels: NDArray[np.int64]
     logits: dict[str, NDArray[np.float32]]  # by name-variant, as the files are called
+    val: tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]] | None  # labels and logits, where they were stored
 
     @property
     def models(self) -> list[dict[str, Any]]:
@@ -99,10 +101,18 @@ def check(file: Path) -> tuple[int, list[str]]:
 
 def _unmatched(home: Path, results: dict[str, Any]) -> list[str]:
     """What keeps labels and logits from being matched row by row."""
-    ids = np.load(home / "labels.npz")["ids"]
-    stored = {file.stem: np.load(file)["ids"] for file in sorted((home / "logits").glob("*.npz"))}
     needed = {_stem(_key(row)) for row in results["models"] if row["metrics"]}
     needed |= {_stem(comparison[side]) for comparison in results["comparisons"] for side in ("first", "second")}
+    lines = _unmatched_split(home, needed)
+    studied = {_stem(_key(row)) for row in results["models"] if "val" in row.get("calibration_study", {})}
+    return lines + ([f"val/{line}" for line in _unmatched_split(home / "val", studied)] if studied else [])
+
+
+def _unmatched_split(home: Path, needed: set[str]) -> list[str]:
+    if not (home / "labels.npz").exists():
+        return ["labels.npz: missing"]
+    ids = np.load(home / "labels.npz")["ids"]
+    stored = {file.stem: np.load(file)["ids"] for file in sorted((home / "logits").glob("*.npz"))}
     lines = [] if len(np.unique(ids)) == len(ids) else ["labels.npz: ids are not unique"]
     lines += [
         f"logits/{name}.npz: ids differ from those of the labels"
@@ -113,14 +123,20 @@ def _unmatched(home: Path, results: dict[str, Any]) -> list[str]:
 
 
 def _read(home: Path, results: dict[str, Any]) -> Run:
+    val = _read_split(home / "val") if (home / "val" / "labels.npz").exists() else None
+    labels, logits = _read_split(home)
+    return Run(results, labels, logits, val)
+
+
+def _read_split(home: Path) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
     logits = {file.stem: np.load(file)["logits"] for file in sorted((home / "logits").glob("*.npz"))}
-    return Run(results, np.load(home / "labels.npz")["labels"], logits)
+    return np.load(home / "labels.npz")["labels"], logits
 
 
 def _models(run: Run) -> Iterator[tuple[str, Figures, Figures]]:
     """Each model with the figures of the file and those that we find."""
     for row in run.models:
-        found = _quality(run, row) | _beside_teacher(run, row)
+        found = _quality(run, row) | _beside_teacher(run, row) | _confidence(run, row)
         stored = {name: row.get(name) for name in found}
         # The plain count has the last word: the file was made with the same metrics, and would share their mistake.
         yield _key(row), _flat(stored), _flat(found) | _counted(run, row)
@@ -137,6 +153,17 @@ def _quality(run: Run, row: dict[str, Any]) -> dict[str, Any]:
         "per_class": [{"label": name, **scores} for name, scores in zip(names, per_class(table), strict=True)],
         "confusion": table.tolist(),
     }
+
+
+def _confidence(run: Run, row: dict[str, Any]) -> dict[str, Any]:
+    """The calibration study of one model, if its row has one: results of before it was measured do not."""
+    if "calibration_study" not in row:
+        return {}
+    stem = _stem(_key(row))
+    splits = {"test": (run.logits[stem], run.labels)}
+    if run.val is not None and stem in run.val[1]:
+        splits["val"] = (run.val[1][stem], run.val[0])
+    return {"calibration_study": calibration_study(splits, row["temperature"], *run.resampling)}
 
 
 def _beside_teacher(run: Run, row: dict[str, Any]) -> dict[str, Any]:

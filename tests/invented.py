@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from understudy import metrics
+from understudy.calibration_metrics import calibration_study
 from understudy.decision import softmax
 
 EMOTIONS = ("sadness", "joy", "love", "anger", "fear", "surprise")
@@ -38,6 +39,22 @@ Score = dict[str, Any]
 
 def simulate(directory: Path, labels: Sequence[str] = EMOTIONS, rows: int = 400, seed: int = 1) -> Path:
     """A benchmark directory in which the figures of results.json are those of the logits."""
+    logits, truth = simulate_split(directory, labels, rows, seed)
+    val = simulate_split(directory / "val", labels, rows // 2, seed + 1)
+    results = simulate_results(labels, truth, logits)
+    for model in results["models"]:
+        key = f"{model['name']}/{model['variant']}"
+        if model["calibration"]:
+            splits = {"val": (val[0][key], val[1]), "test": (logits[key], truth)}
+            model["calibration_study"] = calibration_study(splits, model["temperature"], 100)
+    (directory / "results.json").write_text(json.dumps(results))
+    return directory
+
+
+def simulate_split(
+    directory: Path, labels: Sequence[str], rows: int, seed: int
+) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.int64]]:
+    """Logits by key and labels of a split, and their files."""
     generator = np.random.default_rng(seed)
     shares = np.arange(len(labels), 0, -1) / np.arange(len(labels) + 1).sum()
     truth = generator.choice(len(labels), rows, p=shares)
@@ -52,9 +69,7 @@ def simulate(directory: Path, labels: Sequence[str] = EMOTIONS, rows: int = 400,
         logits[key] = values.astype(np.float32)
         order = generator.permutation(rows)  # files need not share the order of labels.npz
         np.savez(directory / "logits" / f"{key.replace('/', '-')}.npz", ids=ids[order], logits=logits[key][order])
-    results = simulate_results(labels, truth, logits)
-    (directory / "results.json").write_text(json.dumps(results))
-    return directory
+    return logits, truth
 
 
 def simulate_results(

@@ -23,8 +23,8 @@ LAYERS = (
     {"data"},
     {"artifact"},
     {"decision", "metrics", "tokenization"},
-    {"classifier"},
-    {"controls", "qdq", "speed"},  # what stages lean on
+    {"classifier", "calibration_metrics"},
+    {"controls", "qdq", "recording", "speed"},  # what stages lean on
     {"worker"},
     {"preparation", "quantization", "calibration", "benchmarking", "reporting", "predicting", "training"},
     {"layer_checks"},  # of a recipe, from the configs of its models

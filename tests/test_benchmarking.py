@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from understudy import Classifier
 from understudy.artifact import Artifact
 from understudy.benchmarking import Entry, benchmark
+from understudy.calibration_metrics import calibration_study
 from understudy.cli import understudy
 from understudy.config import BenchmarkConfig
 from understudy.data.storing import read_split
@@ -62,6 +63,27 @@ def test_stored_logits_bear_the_figures_out(results: dict[str, Any], finished_ru
             stored = np.load(home / "logits" / f"{model['name']}-{model['variant']}.npz")
             accuracy = float((stored["logits"].argmax(axis=1) == truth["labels"]).mean())
             assert model["metrics"]["test"]["accuracy"]["value"] == pytest.approx(accuracy)
+
+
+def test_the_calibration_study_follows_from_the_stored_logits(results: dict[str, Any], finished_run: Path) -> None:
+    home, val = finished_run / "benchmark", read_split(finished_run / "data" / "val.parquet", "val")
+    truth = {"test": np.load(home / "labels.npz"), "val": np.load(home / "val" / "labels.npz")}
+    assert truth["val"]["ids"].tolist() == list(val.ids)
+    np.testing.assert_array_equal(truth["val"]["labels"], val.labels)
+    studied = {key: model for key, model in _models(results).items() if "calibration_study" in model}
+    assert set(studied) == set(_models(results)) - {"teacher/torch", "tfidf-lr/sklearn", "majority/none"}
+    for key, model in studied.items():
+        file = f"logits/{key.replace('/', '-')}.npz"
+        logits = {"test": np.load(home / file)["logits"], "val": np.load(home / "val" / file)["logits"]}
+        splits = {split: (logits[split], truth[split]["labels"]) for split in ("val", "test")}
+        assert model["calibration_study"] == calibration_study(splits, model["temperature"], 200, 5)
+        after = model["calibration_study"]["test"]["after"]["measures"]
+        assert all(after[name] == model["metrics"]["test"][name] for name in ("accuracy", "ece", "brier", "nll"))
+        fitted = model["calibration_study"]["val"]
+        assert fitted["before"]["measures"]["nll"]["value"] == pytest.approx(model["calibration"]["before"]["nll"])
+        assert fitted["after"]["measures"]["nll"]["value"] == pytest.approx(model["calibration"]["after"]["nll"])
+    shipped = Classifier.load(finished_run / "students" / "cnn" / "int8")
+    np.testing.assert_array_equal(np.load(home / "val/logits/cnn-int8.npz")["logits"], shipped.logits(val.texts))
 
 
 def test_comparisons_are_paired_and_named(results: dict[str, Any], finished_run: Path) -> None:

@@ -199,6 +199,11 @@ def test_layers_are_a_number_or_a_list(layers: int | list[int]) -> None:
             "distill: class_weights act on the hard term, which soft_weight = 1 removes",
         ),
         (
+            {"distill": {"soft_weight": 1, "label_smoothing": 0.1}},
+            "distill: label_smoothing acts on the hard term, which soft_weight = 1 removes",
+        ),
+        ({"teacher": {"label_smoothing": 1.0}}, "teacher.label_smoothing: input should be less than 1, got 1.0"),
+        (
             {"distill": {"soft_weight": 1}, "students": students({}, {"class_weights": "balanced"})},
             "students.1: class_weights act on the hard term, which soft_weight = 1 removes",
         ),
@@ -323,10 +328,10 @@ def test_students_inherit_distill_and_override_it() -> None:
 def test_every_setting_of_distill_reaches_every_kind(kind: str) -> None:
     distill: dict[str, Any] = {
         "epochs": 2, "learning_rate": 0.5, "batch_size": 3, "schedule": "cosine", "warmup": 0.3, "weight_decay": 0.4,
-        "dropout": 0.6, "clip": 0.7, "class_weights": "balanced", "stop_metric": "accuracy", "patience": 4,
-        "precision": "fp32", "device": "cpu", "temperature": 1.5, "soft_weight": 0.25, "loss": "dkd",
-        "target_weight": 0.5, "other_weight": 8.0, "correct_teacher": True, "hidden_weight": 2.0,
-        "attention_weight": 3.0, "layer_map": "last",
+        "dropout": 0.6, "clip": 0.7, "class_weights": "balanced", "label_smoothing": 0.1, "stop_metric": "accuracy",
+        "patience": 4, "precision": "fp32", "device": "cpu", "temperature": 1.5, "soft_weight": 0.25, "loss": "dkd",
+        "target_weight": 0.5, "other_weight": 8.0, "correct_teacher": True, "keep_epochs": True,
+        "hidden_weight": 2.0, "attention_weight": 3.0, "layer_map": "last",
     }  # fmt: skip
     assert set(distill) == set(DistillConfig.model_fields)
     model = {"model": "x"} if kind == "pretrained" else {}

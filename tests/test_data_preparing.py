@@ -278,6 +278,14 @@ def test_limit_is_a_seeded_stratified_subset(three: Files) -> None:
     assert len(three.prepare(limit=900).train) == 200
 
 
+def test_test_limit_leaves_train_as_it_is(three: Files) -> None:
+    """A train text that the whole test file has stays out of train, whatever is measured."""
+    whole, part = three.prepare(), three.prepare(test_limit=10)
+    assert len(part.test) == 10 and set(part.test.ids) < set(whole.test.ids)
+    assert part.train.ids == whole.train.ids and part.val.ids == whole.val.ids
+    assert part.counts["dropped"] == {"test": {"limit": len(whole.test) - 10}}
+
+
 def test_cuts_come_before_limits(files: Files) -> None:
     assert files.prepare().val.ids == files.prepare(limit=20).val.ids
 
@@ -355,7 +363,8 @@ def test_groups_too_large_to_cut_are_refused(files: Files) -> None:
 
 
 def test_a_limit_below_the_number_of_labels_is_refused(three: Files) -> None:
-    assert three.refusal(limit=1) == "limit = 1 is fewer training rows than the task has labels (2)"
+    assert three.refusal(limit=1) == "limit = 1 is fewer train rows than the task has labels (2)"
+    assert three.refusal(test_limit=1) == "test_limit = 1 is fewer test rows than the task has labels (2)"
     assert len(three.prepare(limit=2).train) == 2
 
 

@@ -211,10 +211,19 @@ def test_word_embeddings_can_start_from_the_teachers(stage: Stage, make: Any) ->
 
 
 @pytest.mark.parametrize(
-    "change", [{"temperature": 5.0}, {"soft_weight": 0.1}, {"dropout": 0.4}, {"clip": 0.01}, {"weight_decay": 0.5}]
-)
+    "change",
+    [
+        {"temperature": 5.0}, {"soft_weight": 0.1}, {"dropout": 0.4}, {"clip": 0.01}, {"weight_decay": 0.5},
+        {"label_smoothing": 0.3},
+    ],
+)  # fmt: skip
 def test_every_setting_changes_the_weights(stage: Stage, change: dict[str, Any]) -> None:
     assert weights(stage.distill(cnn(**change))) != weights(stage.distill(cnn()))
+
+
+def test_label_smoothing_reaches_a_twin(stage: Stage) -> None:
+    plain, smooth = (stage.distill(cnn(label_smoothing=share), use_teacher=False) for share in (0.0, 0.3))
+    assert weights(plain) != weights(smooth)
 
 
 def test_every_loss_gives_other_weights(three: Stage) -> None:
@@ -288,7 +297,7 @@ def test_logits_and_texts_meet_by_id(stage: Stage, tmp_path: Path) -> None:
 def test_a_killed_distillation_goes_on_to_equal_weights(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: StudentConfig
 ) -> None:
-    monkeypatch.setattr(loop._Checkpoints, "due", lambda self: True)
+    monkeypatch.setattr(loop.checkpoint.Checkpoints, "due", lambda self: True)
     expected = stage.distill(config)
     for steps in (9, 12):
         with pytest.raises(PowerCutError):

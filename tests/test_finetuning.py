@@ -20,6 +20,7 @@ from understudy.data.task import Split
 from understudy.errors import ArtifactError, InputError
 from understudy.tokenization import TextEncoder
 from understudy.training import networks, train
+from understudy.training.checkpoint import Checkpoints
 from understudy.training.finetuning import class_weights
 from understudy.training.loop import infer
 
@@ -135,6 +136,13 @@ def test_a_frozen_encoder_is_the_pretrained_one(data: Path, encoder: Path, tmp_p
     assert not torch.equal(after["classifier.weight"], fresh["model.classifier.weight"])
 
 
+def test_label_smoothing_gives_another_teacher(data: Path, encoder: Path, tmp_path: Path) -> None:
+    plain, smooth = (tune(data, tmp_path / str(share), encoder, label_smoothing=share) for share in (0.0, 0.3))
+    assert plain.digest != smooth.digest
+    losses = [artifact.measurements["history"][0]["loss"] for artifact in (plain, smooth)]
+    assert losses[0] != losses[1]
+
+
 def test_a_finished_teacher_is_not_trained_again(data: Path, encoder: Path, tmp_path: Path) -> None:
     first = tune(data, tmp_path / "teacher", encoder)
     stamp = (tmp_path / "teacher" / "artifact.json").stat().st_mtime_ns
@@ -157,3 +165,33 @@ def test_class_weights_are_those_of_the_training_split() -> None:
     balanced = class_weights(TeacherConfig(class_weights="balanced"), split, 2)
     assert balanced is not None
     assert balanced.tolist() == pytest.approx([4 / 6, 2.0])
+
+
+def test_every_epoch_is_kept_on_request_as_a_model_of_its_own(data: Path, encoder: Path, tmp_path: Path) -> None:
+    made = tune(data, tmp_path / "kept", encoder, epochs=2, keep_epochs=True)
+    first, second = (Artifact.load(tmp_path / "kept" / "epochs" / n, "model", verify=True) for n in "12")
+    assert not np.array_equal(logits(first), logits(second))
+    best = (first, second)[made.measurements["best_epoch"] - 1]
+    assert np.array_equal(logits(made), logits(best))
+    assert not (tune(data, tmp_path / "plain", encoder, epochs=2).path / "epochs").exists()
+
+
+def test_epochs_are_kept_across_a_kill(data: Path, encoder: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    """Killed between the copy of an epoch and the checkpoint after it, the copy is found and the rest is made."""
+    save, calls = Checkpoints.save, []
+
+    def cut(self: Checkpoints, state: dict[str, Any], best: Any) -> None:
+        calls.append(state["epochs_done"])
+        if calls == [1]:
+            raise KeyboardInterrupt
+        save(self, state, best)
+
+    monkeypatch.setattr(Checkpoints, "save", cut)
+    with pytest.raises(KeyboardInterrupt):
+        tune(data, tmp_path / "model", encoder, epochs=2, keep_epochs=True)
+    made = tune(data, tmp_path / "model", encoder, epochs=2, keep_epochs=True)
+    whole = tune(data, tmp_path / "whole", encoder, epochs=2, keep_epochs=True)
+    assert sorted(made.files) == sorted(whole.files)
+    for number in "12":
+        kept, undisturbed = (Artifact.load(home.path / "epochs" / number) for home in (made, whole))
+        assert np.array_equal(logits(kept), logits(undisturbed))

@@ -141,7 +141,7 @@ EVERYTHING += ["label with the teacher"]
 def test_an_interrupted_run_goes_on_to_equal_labels(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, units: int, done: int, resumed: int
 ) -> None:
-    monkeypatch.setattr(loop._Checkpoints, "due", lambda self: True)
+    monkeypatch.setattr(loop.checkpoint.Checkpoints, "due", lambda self: True)
     out = tmp_path / "labels"
     with pytest.raises(PowerCutError):
         label(stage.teacher, stage.data, out, CONFIG, progress=Failing(units))

@@ -93,6 +93,31 @@ def test_the_loss_is_a_weighted_sum_of_its_logged_parts(
     assert float(loss) == pytest.approx(soft_weight * soft + (1 - soft_weight) * hard, rel=1e-5)
 
 
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 10**6), st.lists(st.integers(-1, 3), min_size=1, max_size=7), st.floats(0, 0.999), st.booleans())
+def test_label_smoothing_is_its_formula(seed: int, labels: list[int], smoothing: float, weighted: bool) -> None:
+    """Cross-entropy with the target (1 − ε) · one-hot + ε / k, each part times the weight of its label."""
+    student, weights = logits(seed, len(labels)), np.array([0.5, 1.0, 4.0, 2.0] if weighted else [1.0] * 4)
+    known = [row for row, label in enumerate(labels) if label != UNLABELED]
+    gold = np.eye(4)[[labels[row] for row in known]]
+    target = ((1 - smoothing) * gold + smoothing / 4) * weights
+    logs = log_softmax(student.numpy().astype(np.float64)[known], axis=1)
+    expected = -(target * logs).sum() / (gold * weights).sum() if known else 0.0
+    given_weights = torch.tensor(weights, dtype=torch.float32) if weighted else None
+    found, _ = supervised(given_weights, smoothing)(student, batch(labels))
+    assert float(found) == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    config = DistillConfig(soft_weight=0.0, label_smoothing=smoothing)
+    distilled, _ = distillation(config, given_weights)(student, batch(labels, logits(seed + 1, len(labels))))
+    assert float(distilled) == pytest.approx(expected * len(known) / len(labels), rel=1e-4, abs=1e-6)
+
+
+def test_a_smoothed_target_is_the_best_answer() -> None:
+    """The loss has its least where the gold label has 1 − ε + ε / k: no probability of 1 is asked for."""
+    best = torch.log(torch.tensor([[0.1 / 4, 0.9 + 0.1 / 4, 0.1 / 4, 0.1 / 4]])).requires_grad_()
+    (gradient,) = torch.autograd.grad(supervised(None, 0.1)(best, batch([1]))[0], best)
+    assert float(gradient.abs().max()) < 1e-6
+
+
 def test_soft_weight_0_is_learning_from_labels_alone() -> None:
     student, labels = logits(5), [0, 1, 2, 3, 0, 1]
     expected, parts = supervised()(student, batch(labels))

@@ -48,7 +48,7 @@ def test_exact_files(finished_run: Path) -> None:
         "controls/half-no-teacher/fp32": onnx,
         "report": {
             "artifact.json", "report.html", "report.md", "results.json", "accuracy.png", "tradeoff.png", "training.png",
-            "confusion.png", "reliability.png", "labels.png",
+            "confusion.png", "calibration-reliability.png", "risk-coverage.png", "labels.png", "calibration.csv",
         },
     }  # fmt: skip
     for directory, names in expected.items():

@@ -28,7 +28,11 @@ from understudy.reporting.tables import data_tables, results_table
 from understudy.reporting.view import prepared
 from understudy.soft_terms import whole_loss
 
-PICTURES = ("accuracy.png", "tradeoff.png", "training.png", "confusion.png", "reliability.png", "labels.png")
+PICTURES = (
+    "accuracy.png", "tradeoff.png", "training.png", "confusion.png", "calibration-reliability.png",
+    "risk-coverage.png", "labels.png",
+)  # fmt: skip
+FILES = {"report.html", "report.md", "results.json", "calibration.csv", *PICTURES}
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +83,7 @@ def rows_of(html: str, title: str) -> list[str]:
 
 
 def test_everything_is_written(out: Path, benchmark: Path) -> None:
-    assert {path.name for path in out.iterdir()} == {"report.html", "report.md", "results.json", *PICTURES}
+    assert {path.name for path in out.iterdir()} == FILES
     assert (out / "results.json").read_bytes() == (benchmark / "results.json").read_bytes()
     for name in PICTURES:
         height, width, _ = shape(out / name)
@@ -314,7 +318,7 @@ def test_the_stage_is_done_once(tmp_path: Path) -> None:
     with writing(tmp_path / "benchmark", Plan("benchmark", {}, {}), "benchmark") as draft:
         simulate(draft.path)
     made = report(tmp_path / "benchmark", tmp_path / "report")
-    assert made.kind == "report" and {"report.html", "report.md", "results.json", *PICTURES} == set(made.files)
+    assert made.kind == "report" and set(made.files) == FILES
     assert made.inputs == {"benchmark": Artifact.load(tmp_path / "benchmark").digest}
     written = (tmp_path / "report" / "report.html").stat().st_mtime_ns
     assert report(tmp_path / "benchmark", tmp_path / "report") == made

@@ -16,8 +16,8 @@ from understudy.training.losses import distillation
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint after every step."""
-    monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(loop._Checkpoints, "due", lambda self: True)
+    monkeypatch.setattr(loop.checkpoint, "_SECONDS", 0.0)
+    monkeypatch.setattr(loop.checkpoint.Checkpoints, "due", lambda self: True)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_one_others(tmp_path: Path) -> None:

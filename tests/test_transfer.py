@@ -246,7 +246,7 @@ def test_bf16_compares_layers_in_float32(stage: Stage) -> None:
 def test_a_killed_transfer_goes_on_to_equal_weights(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop._Checkpoints, "due", lambda self: True)
+    monkeypatch.setattr(loop.checkpoint.Checkpoints, "due", lambda self: True)
     config = fresh(hidden_weight=1.0)
     expected = stage.distill(config)
     with pytest.raises(PowerCutError):

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from understudy.calibration_metrics import calibration_study
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 COMMITTED = BENCHMARKS / "results" / "emotion" / "seed-13"
 if not COMMITTED.exists():
@@ -159,6 +161,36 @@ def test_ids_must_be_unique(file: Path) -> None:
     for stored in (file.parent / "logits").glob("*.npz"):
         _change_logits(file, stored.stem, ids=ids)
     assert verify_results.check(file) == (0, [f"{file}: labels.npz: ids are not unique"])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "calibration_study.val.before.measures.entropy.value",
+        "calibration_study.test.after.coverage.1.coverage.ci95.0",
+        "calibration_study.test.after.coverage.0.threshold",
+        "calibration_study.val.after.reliability.3.1",
+        "calibration_study.held.2.error.value",
+    ],
+)
+def test_a_calibration_study_is_recomputed_where_there_is_one(file: Path, path: str) -> None:
+    """The committed run is from before there were any; `val` is what a benchmark stores since."""
+    results = _read(file)
+    val = shutil.copytree(file.parent / "logits", file.parent / "val" / "logits").parent
+    shutil.copyfile(file.parent / "labels.npz", val / "labels.npz")
+    results["recipe"]["benchmark"]["bootstrap"] = 50
+    labels = np.load(val / "labels.npz")["labels"]
+    for row in results["models"]:
+        logits = np.load(val / "logits" / f"{row['name']}-{row['variant']}.npz")["logits"]
+        splits = {"val": (logits, labels), "test": (logits, labels)}
+        row["calibration_study"] = calibration_study(splits, row["temperature"], 50, results["seed"])
+    _write(file, results)
+    assert not [line for line in verify_results.check(file)[1] if " calibration_study." in line]
+    _edit(file, "cut3/fp32", path, 1e-8)
+    (complaint,) = [line for line in verify_results.check(file)[1] if " calibration_study." in line]
+    assert complaint.startswith(f"{file}: cut3/fp32 {path}: ")
+    (val / "logits" / "cut3-fp32.npz").unlink()
+    assert verify_results.check(file) == (0, [f"{file}: val/logits/cut3-fp32.npz: missing"])
 
 
 @pytest.mark.parametrize("add", [0, 0.01])

@@ -1,6 +1,6 @@
 """benchmark: shipped files + the test split → quality, speed, size, memory, with intervals and paired tests.
 
-The only stage that opens the test split. Test logits are stored by example id; whatever shows test results reads those.
+The only stage that opens the test split. Logits are stored by example id; whatever shows test results reads those.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from . import speed
 from .artifact import Artifact, Plan, finished, writing
+from .calibration_metrics import calibration_study
 from .classifier import MODEL_FILE, TOKENIZER_FILE, Classifier, note_on_arithmetic
 from .config import BenchmarkConfig
 from .controls import Control, bag_of_words, majority
@@ -26,12 +27,11 @@ from .data.storing import read_split
 from .data.task import Split, Task
 from .decision import softmax
 from .errors import InputError
-from .files import write_csv
 from .machine import available_cores, describe, versions
 from .metrics import agreement, confusion, evaluate, mcnemar, paired_difference, per_class, retention
 from .progress import Progress, Silent
-
-RESULTS = "results.json"
+from .recording import RESULTS as RESULTS
+from .recording import write_results
 
 
 @dataclass(frozen=True)
@@ -121,9 +121,11 @@ def benchmark(
         train, val, test = (read_split(data / f"{name}.parquet", name) for name in ("train", "val", "test"))
         controls = [majority(train, len(source.task.labels)), bag_of_words(train, val, len(source.task.labels))]
         answers = _answers(entries, controls, test, progress)
+        known = _validation_logits(entries, val, progress)
         rows = [_describe(entry, out.parent) for entry in entries]
         rows += [_describe_control(control) for control in controls]
         _add_quality(rows, answers, test, source.task, config, seed)
+        _add_calibration(rows, answers, known, test, val, config, seed)
         pipeline = _add_speed(rows, entries, teacher, data, test, config, progress)
         results = {
             "task": source.task.name, "task_metric": source.task.metric, "labels": list(source.task.labels),
@@ -131,7 +133,8 @@ def benchmark(
             "models": [pipeline, *rows] if pipeline else rows,
             "comparisons": _comparisons(entries, answers, test, source.task, config, seed), **notes,
         }  # fmt: skip
-        write_results(draft.path, results, answers, test)
+        logits = {name: answer.logits for name, answer in answers.items()}
+        write_results(draft.path, results, {"test": (test, logits), "val": (val, known)})
     return Artifact.load(out)
 
 
@@ -139,18 +142,6 @@ def _refuse_doubles(entries: Sequence[Entry]) -> None:
     for index, entry in enumerate(entries):
         if entry.key in (other.key for other in entries[:index]):
             raise InputError(f"{entry.path}: a second {entry.key}; results are kept by name and variant")
-
-
-def write_results(directory: Path, results: Mapping[str, Any], answers: Mapping[str, Answers], test: Split) -> None:
-    """results.json, the logits by example id, and plain CSV files of the measurements."""
-    (directory / "logits").mkdir(exist_ok=True)
-    for name, answer in answers.items():
-        file = directory / "logits" / f"{name.replace('/', '-')}.npz"
-        np.savez_compressed(file, ids=np.array(test.ids), logits=answer.logits)
-    np.savez_compressed(directory / "labels.npz", ids=np.array(test.ids), labels=test.labels)
-    (directory / RESULTS).write_text(json.dumps(results, indent=1, ensure_ascii=False), encoding="utf-8")
-    write_csv(directory / "quality.csv", _quality_rows(results["models"]))
-    write_csv(directory / "speed.csv", _speed_rows(results["models"]))
 
 
 def _answers(
@@ -166,6 +157,16 @@ def _answers(
             answers[f"{control.name}/{_control_variant(control)}"] = Answers(control.answer(test.texts), 1.0)
             advance(1)
     return answers
+
+
+def _validation_logits(entries: Sequence[Entry], val: Split, progress: Progress) -> dict[str, NDArray[np.float32]]:
+    """What each artifact answers where its temperature was fitted."""
+    logits = {}
+    with progress.track("measure confidence on validation", len(entries)) as advance:
+        for entry in entries:
+            logits[entry.key] = Classifier(entry.artifact).logits(val.texts)
+            advance(1)
+    return logits
 
 
 def _describe(entry: Entry, root: Path) -> dict[str, Any]:
@@ -220,6 +221,23 @@ def _add_quality(
             kept = retention(test.labels, answer.labels, teacher.labels, task.metric, config.bootstrap, seed)
             row["retention"] = kept.to_dict()
             row["agreement"] = agreement(answer.labels, teacher.labels).to_dict()
+
+
+def _add_calibration(
+    rows: Sequence[dict[str, Any]],
+    answers: Mapping[str, Answers],
+    known: Mapping[str, NDArray[np.float32]],
+    test: Split,
+    val: Split,
+    config: BenchmarkConfig,
+    seed: int,
+) -> None:
+    """The calibration study of every artifact; a control has no temperature, and none."""
+    for row in rows:
+        key = f"{row['name']}/{row['variant']}"
+        if key in known:
+            splits = {"val": (known[key], val.labels), "test": (answers[key].logits, test.labels)}
+            row["calibration_study"] = calibration_study(splits, row["temperature"], config.bootstrap, seed)
 
 
 def _add_speed(
@@ -309,19 +327,3 @@ def compare(
             "only_first": test_result.only_first, "only_second": test_result.only_second, "p": test_result.p
         },
     }  # fmt: skip
-
-
-def _quality_rows(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    return [
-        {
-            "model": model["name"], "variant": model["variant"], "split": split, "metric": metric,
-            "value": estimate["value"], "low": estimate["ci95"][0], "high": estimate["ci95"][1], "n": estimate["n"],
-        }
-        for model in models
-        for split, metrics in model["metrics"].items()
-        for metric, estimate in metrics.items()
-    ]  # fmt: skip
-
-
-def _speed_rows(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    return [{"model": model["name"], "variant": model["variant"], **row} for model in models for row in model["speed"]]

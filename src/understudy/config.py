@@ -58,6 +58,7 @@ class DataConfig(Section):
     val_size: Proportion = Field(0.1, description="share cut for validation when `val` is empty")
     test_size: Proportion = Field(0.1, description="share cut for test when `test` is empty")
     limit: int = Field(0, ge=0, description="at most this many training rows, a stratified subset; 0: all")
+    test_limit: int = Field(0, ge=0, description="at most this many test rows, a stratified subset; 0: all")
     group_by: str = Field(
         "", description="column whose equal values stay in one split, or `containment`, or `near_duplicates`"
     )

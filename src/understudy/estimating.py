@@ -128,12 +128,12 @@ def _work(recipe: Recipe, rows: Mapping[str, int], teacher: _Size, students: Map
     }
     if not recipe.teacher.train:
         del work["teacher"]
-    measured = (rows["test"] + 2 * timed) * teacher.per_token
+    measured = (rows["val"] + rows["test"] + 2 * timed) * teacher.per_token
     for student in recipe.students:
         size, home = students[student.name], f"students/{student.name}"
         work[f"{home}/torch"] = (3 * transfer + rows["val"]) * student.epochs * size.per_token
         work |= {f"{home}/{variant}": 3 * rows["val"] * size.per_token for variant in recipe.variants}
-        measured += (rows["test"] + timed) * len(recipe.variants) * size.per_token
+        measured += (rows["val"] + rows["test"] + timed) * len(recipe.variants) * size.per_token
     for student in twins(recipe):
         work[f"controls/{student.name}-no-teacher/torch"] = work[f"students/{student.name}/torch"]
     return work | {"benchmark": measured}

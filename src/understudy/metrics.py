@@ -127,7 +127,7 @@ def reliability(probabilities: Scores, labels: Labels, bins: int = BINS) -> list
 def agreement(a: Labels, b: Labels) -> Estimate:
     """Share of rows on which two classifiers choose the same label, with Wilson's interval."""
     _check_rows(a, b)
-    return _wilson(int((a == b).sum()), len(a))
+    return wilson(int((a == b).sum()), len(a))
 
 
 def evaluate(probabilities: Scores, labels: Labels, resamples: int = 2000, seed: int = 0) -> dict[str, Estimate]:
@@ -142,7 +142,7 @@ def evaluate(probabilities: Scores, labels: Labels, resamples: int = 2000, seed:
     replicates = np.concatenate([replicates, _resampled_calibration(probabilities, labels, resamples, seed)])
     named = zip(values, values.values(), replicates, strict=True)
     estimates = {name: _percentile(value, drawn, len(labels)) for name, value, drawn in named}
-    return estimates | {"accuracy": _wilson(int(_hits(matrix).sum()), len(labels))}
+    return estimates | {"accuracy": wilson(int(_hits(matrix).sum()), len(labels))}
 
 
 def paired_difference(
@@ -292,7 +292,7 @@ def _percentile(value: float, replicates: Scores, n: int) -> Estimate:
     return Estimate(value, float(low), float(high), n)
 
 
-def _wilson(hits: int, n: int) -> Estimate:
+def wilson(hits: int, n: int) -> Estimate:
     """A proportion with Wilson's score interval, which stays within 0–1 and holds for few rows."""
     share = hits / n
     middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)

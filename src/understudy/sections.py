@@ -32,10 +32,16 @@ class OptimizationConfig(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="dropout of the model")
     clip: float = Field(1.0, ge=0, description="largest gradient norm; 0: no clipping")
     class_weights: Literal["none", "balanced"] = Field("none", description="weights of the hard term per class")
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="share of the hard term's target that is taken from the gold label and spread over all labels"
+    )
     stop_metric: Literal["nll", "accuracy", "macro_f1", "macro_recall"] = Field(
         "nll", description="validation metric that picks the best epoch"
     )
     patience: int = Field(0, ge=0, description="epochs without improvement before stopping; 0: never stop early")
+    keep_epochs: bool = Field(
+        False, description="keep the weights of every epoch, too, as artifacts epochs/1, epochs/2…"
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: bf16 where the device multiplies it faster"
     )
@@ -73,6 +79,8 @@ class DistillConfig(OptimizationConfig):
     def _terms(self) -> Self:
         if self.soft_weight == 1 and self.class_weights != "none":
             raise ValueError("class_weights act on the hard term, which soft_weight = 1 removes")
+        if self.soft_weight == 1 and self.label_smoothing:
+            raise ValueError("label_smoothing acts on the hard term, which soft_weight = 1 removes")
         if self.soft_weight == 0 and (self.loss != "kl" or self.correct_teacher):
             raise ValueError("loss and correct_teacher act on the soft term, which soft_weight = 0 removes")
         if vain := unread(self.loss, self.model_fields_set):

@@ -77,6 +77,8 @@ def cannot(kind: str, weight: str) -> str:
 def whole_loss(settings: Mapping[str, Any]) -> str:
     """The loss of a student with these settings, for a person."""
     loss = "soft_weight · S + (1 − soft_weight) · cross-entropy with the gold label"
+    if settings.get("label_smoothing"):
+        loss += f", smoothed by {settings['label_smoothing']:g},"
     where = [f"S is {SOFT_TERMS[settings.get('loss', 'kl')].formula}"]
     for weight, (letter, meaning) in LAYER_TERMS.items():
         if settings.get(weight):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from ..config import (
     load_recipe,
 )
 from ..display import terminal_progress
-from ..errors import RecipeError
+from ..errors import InputError, RecipeError
 from ..soft_terms import inherited
 from .options import directory, explicit, flags, out_directory, recipe_argument, settle
 
@@ -150,14 +151,34 @@ def calibrate(model: Path, data: Path) -> None:
 
 
 @click.command()
-@click.argument("benchmark", type=directory)
-@_out
-def report(benchmark: Path, out: Path) -> None:
-    """Write the report of the directory that the benchmark of a run wrote."""
+@click.argument("benchmark", type=directory, metavar="DIR")
+@click.option("--out", type=out_directory, help="directory to write; with --calibration, for pictures and a CSV file")
+@click.option("--calibration", is_flag=True, help="print the calibration study; DIR may also be that of a run")
+@click.option("--json", "as_json", is_flag=True, help="with --calibration: print it as JSON")
+def report(benchmark: Path, out: Path | None, calibration: bool, as_json: bool) -> None:
+    """Write the report of DIR, which the benchmark of a run wrote."""
     from ..reporting import report as stage
 
+    if calibration:
+        _calibration_study(benchmark, out, as_json)
+        return
+    if as_json or out is None:
+        raise InputError("--json is for --calibration" if as_json else "say with --out where the report goes")
     stage(benchmark, out, progress=terminal_progress())
     click.echo(f"report: {out / 'report.html'}")
+
+
+def _calibration_study(home: Path, out: Path | None, as_json: bool) -> None:
+    from ..reporting import calibration_report, print_calibration, studied
+
+    results = calibration_report(home, out)
+    if as_json:
+        studies = {model["key"]: model["calibration_study"] for model in studied(results)}
+        click.echo(json.dumps(studies, ensure_ascii=False))
+    else:
+        print_calibration(results)
+    if out is not None:
+        click.echo(f"pictures and calibration.csv: {out}", err=True)
 
 
 def _student(recipe: Recipe, name: str) -> StudentConfig:

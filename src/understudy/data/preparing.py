@@ -78,7 +78,8 @@ class _Tally:
 def prepare(task: Task, config: DataConfig, seed: int, base: Path | None = None) -> Prepared:
     """Read, normalise and check the splits, cut those that are missing, drop what repeats, then apply `limit`.
 
-    Given validation and test rows are never dropped, except those without a text: their numbers stay comparable.
+    Given validation and test rows are never dropped, except those without a text and by `test_limit`: their numbers
+    stay comparable.
     """
     tally = _Tally()
     sources = _sources(config, base)
@@ -101,15 +102,16 @@ def prepare(task: Task, config: DataConfig, seed: int, base: Path | None = None)
         held |= cuts
         # Only groups of the user's own can leave equal texts on two sides.
         train, _ = _without(train, None, cuts.values(), "", tally) if column else (train, None)
-    train = _limited(train, task, config.limit, seed, tally)
+    train = _limited(train, task, "limit", config.limit, seed, tally)
     unlabeled = _unlabeled(config, base, train, held.values(), tally)
-    splits = {"train": train, "val": held["val"], "test": held["test"]}
+    test = _limited(held["test"], task, "test_limit", config.test_limit, seed, tally)
+    splits = {"train": train, "val": held["val"], "test": test}
     for split in splits.values():
         check_classes(split, task)
     described = {name: describe(split, task) for name, split in splits.items()}
     counts = {"splits": described | {"unlabeled": describe(unlabeled, None)}, "dropped": tally.dropped}
-    warnings = tally.warnings() + held_out_warnings(held["val"], held["test"], task)
-    return Prepared(train, held["val"], held["test"], unlabeled, counts, warnings)
+    warnings = tally.warnings() + held_out_warnings(held["val"], test, task)
+    return Prepared(train, held["val"], test, unlabeled, counts, warnings)
 
 
 def _sources(config: DataConfig, base: Path | None) -> dict[str, Source]:
@@ -199,14 +201,14 @@ def _renamed(split: Split, name: str) -> Split:
     return Split(name, split.ids, split.texts, split.labels)
 
 
-def _limited(train: Split, task: Task, limit: int, seed: int, tally: _Tally) -> Split:
+def _limited(split: Split, task: Task, setting: str, limit: int, seed: int, tally: _Tally) -> Split:
     if not limit:
-        return train
+        return split
     if limit < len(task.labels):
-        raise DataError(f"limit = {limit} is fewer training rows than the task has labels ({len(task.labels)})")
-    rows = stratified_subset(train.labels, limit, seed)
-    tally.drop("train", "limit", len(train) - len(rows))
-    return train.take(rows)
+        raise DataError(f"{setting} = {limit} is fewer {split.name} rows than the task has labels ({len(task.labels)})")
+    rows = stratified_subset(split.labels, limit, seed)
+    tally.drop(split.name, "limit", len(split) - len(rows))
+    return split.take(rows)
 
 
 def _unlabeled(config: DataConfig, base: Path | None, train: Split, held_out: Iterable[Split], tally: _Tally) -> Split:

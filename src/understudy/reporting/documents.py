@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingExtraError
 from ..soft_terms import SOFT_TERMS, whole_loss
+from .calibration import study_tables
 from .findings import sentences
 from .formats import compact, digits, escape_markdown, megabytes, percent, plain, toml
 from .tables import (
@@ -49,7 +50,8 @@ def described(results: Results) -> dict[str, Any]:
     best, _ = best_student(results)
     details = {
         "answers": [class_table(results), comparison_table(results)],
-        "measured": [calibration_table(results), speed_table(results)],
+        "confidence": [*study_tables(results), calibration_table(results)],
+        "measured": [speed_table(results)],
         "data": data_tables(results),
     }
     filled = {name: [table for table in tables if table.rows] for name, tables in details.items()}

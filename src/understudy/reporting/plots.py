@@ -6,7 +6,7 @@ A picture that has nothing to show is left out. Colours are Okabe and Ito's, whi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from ..decision import softmax
-from ..metrics import confusion, reliability
+from ..metrics import confusion
+from .calibration_plots import reliability_diagrams, risk_coverage_curves
 from .drawing import (
     ACCENT,
     COLORS,
@@ -25,7 +25,6 @@ from .drawing import (
     INK,
     LINES,
     MUTED,
-    ORANGE,
     SERIES,
     STYLE,
     dot,
@@ -40,11 +39,13 @@ from .placement import label_points
 from .view import Evidence
 
 
-def draw(evidence: Evidence, out: Path) -> list[str]:
-    """Write the pictures into `out`; returns the names of the files."""
+def draw(evidence: Evidence, out: Path, names: Collection[str] = ()) -> list[str]:
+    """Write the pictures into `out`, or only those of the given names; returns the names of the files."""
     written = []
     with matplotlib.rc_context(STYLE):
         for name, picture in PICTURES.items():
+            if names and name not in names:
+                continue
             figure = picture(evidence)
             if figure is not None:
                 figure.savefig(out / name, metadata={"Software": None})
@@ -179,36 +180,6 @@ def confusion_matrices(evidence: Evidence) -> Figure | None:
     return figure
 
 
-def reliability_diagrams(evidence: Evidence) -> Figure | None:
-    """Confidence against share right in equal-mass bins, before and after calibration."""
-    models = evidence.panels
-    if not models:
-        return None
-    columns = 2 if len(models) in (2, 4) else min(3, len(models))
-    lines = math.ceil(len(models) / columns)
-    figure = Figure((max(5, min(4.0 * columns, 3.4 * columns + 1)), 3.2 * lines + 0.3), layout="constrained")
-    for index, model in enumerate(models):
-        axes = figure.add_subplot(lines, columns, index + 1)
-        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle=DASHED)
-        shipped = model["temperature"] or 1.0
-        for temperature, color, name in ((1.0, ORANGE, "raw logits"), (shipped, ACCENT, "as shipped (calibrated)")):
-            bins = reliability(softmax(evidence.logits[model["key"]], temperature), evidence.labels)
-            x, y = [bin_[0] for bin_ in bins], [bin_[1] for bin_ in bins]
-            axes.plot(x, y, ".-", color=color, label=name, linewidth=1.2, markersize=6, alpha=0.9)
-        ece = (model["metrics"].get("test") or {}).get("ece") or {}
-        title = short(model["key"], 30)
-        if ece.get("value") is not None:
-            low, high = (100 * bound for bound in ece["ci95"])
-            title += f"   ECE {100 * ece['value']:.1f} % ({low:.1f}–{high:.1f})"
-        axes.set(title=title, xlim=(1 / len(evidence.names), 1.01), ylim=(0, 1.02), xlabel="confidence")
-        axes.set_ylabel("share right" if index % columns == 0 else "")
-        axes.xaxis.set_major_formatter(percent)
-        axes.yaxis.set_major_formatter(percent)
-        axes.grid()
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
-    return figure
-
-
 def label_distributions(evidence: Evidence) -> Figure | None:
     """How often each label is true, and how often each shown model answers it."""
     classes, models = len(evidence.names), evidence.panels
@@ -231,7 +202,8 @@ def label_distributions(evidence: Evidence) -> Figure | None:
 
 PICTURES: dict[str, Callable[[Evidence], Figure | None]] = {
     "accuracy.png": accuracy, "tradeoff.png": tradeoff, "training.png": training, "confusion.png": confusion_matrices,
-    "reliability.png": reliability_diagrams, "labels.png": label_distributions,
+    "calibration-reliability.png": reliability_diagrams, "risk-coverage.png": risk_coverage_curves,
+    "labels.png": label_distributions,
 }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """report: what `benchmark` measured, for people. Reads finished artifacts only; no stage reads what it writes.
 
-benchmark/{results.json, labels.npz, logits/*.npz} → report/{report.html, report.md, results.json, *.png}
+benchmark/{results.json, labels.npz, logits/*.npz, val/*} →
+report/{report.html, report.md, results.json, calibration.csv, *.png}
 """
 
 from __future__ import annotations
@@ -17,9 +18,13 @@ from numpy.typing import NDArray
 
 from ..artifact import Artifact, Plan, finished, writing
 from ..errors import ArtifactError, MissingExtraError
+from ..files import sha256_of_file, write_csv
 from ..progress import Progress, Silent
+from .calibration import studied, study_rows, with_studies
 from .documents import described, template
-from .view import Evidence, Model, prepared, shown
+from .view import Evidence, Model, Results, prepared, shown
+
+CALIBRATION = "calibration.csv"
 
 CAPTIONS = {
     "accuracy.png": "All models, with 95 % intervals. The dashed line is the teacher. A constant answer lies far below "
@@ -30,9 +35,11 @@ CAPTIONS = {
     "confusion.png": "The teacher and, of each student, the file that ships (INT8, or its smallest). A row holds the "
     "texts of one true label; a cell says how many got that answer, and its colour what share of the row they are. "
     "Test split.",
-    "reliability.png": "How often an answer is right at the confidence that it states: on the dashed line is right. "
-    "Equal-mass bins, test split; ECE is that of the calibrated file, less "
-    "what chance alone gives so few texts: 0 says that no error is shown, the interval what there may be.",
+    "calibration-reliability.png": "How often an answer is right at the confidence that it states, before and after "
+    "the temperature: on the dashed line is right. Equal-mass bins. ECE, before → after, is less what chance alone "
+    "gives so few texts: 0 says that no error is shown. The temperature was fitted on validation, and flatters there.",
+    "risk-coverage.png": "The error among the answered texts when only the most confident are answered, after the "
+    "temperature: lower is better, and the right end is the error on all. Dotted: 1, 2 and 5 %.",
     "labels.png": "How often each label occurs in the truth, and how often the teacher and each student answer it.",
 }
 
@@ -57,18 +64,49 @@ def write_report(benchmark: Path, directory: Path) -> Path:
     except ImportError:
         raise MissingExtraError("the report", "build") from None
     results = prepared(_read_results(benchmark))
-    labels, logits = read_logits(benchmark, results["models"])
-    evidence = Evidence(
-        results["models"], results["training"], results["labels"], results["task_metric"], labels, logits,
-        [model["key"] for model in shown(results)],
-    )  # fmt: skip
+    evidence = _evidence(benchmark, results)
     drawn = plots.draw(evidence, directory)
     shutil.copyfile(benchmark / "results.json", directory / "results.json")
+    write_csv(directory / CALIBRATION, study_rows(results))
     view = {**described(results), "pictures": {name: CAPTIONS[name] for name in drawn}}
     embedded = {name: base64.b64encode((directory / name).read_bytes()).decode() for name in drawn}
     (directory / "report.md").write_text(markdown.render(view), encoding="utf-8")
     (directory / "report.html").write_text(html.render(view, embedded=embedded), encoding="utf-8")
     return directory / "report.html"
+
+
+def calibration_report(directory: Path, out: Path | None = None) -> Results:
+    """The results of a run or a benchmark, each model that is shown with its calibration study.
+
+    With `out`, the study's pictures and calibration.csv are written there.
+    """
+    benchmark = directory / "benchmark" if (directory / "benchmark" / "results.json").exists() else directory
+    results = prepared(_read_results(benchmark))
+    evidence = _evidence(benchmark, results)
+    if not studied(results):
+        raise ArtifactError(f"{benchmark} holds no logits to study; rerun `understudy benchmark`")
+    if out is not None:
+        try:
+            from . import plots
+        except ImportError:
+            raise MissingExtraError("the report", "build") from None
+        plan = Plan("report-calibration", {}, {"results": sha256_of_file(benchmark / "results.json")})
+        with writing(out, plan, "report") as draft:
+            plots.draw(evidence, draft.path, ("calibration-reliability.png", "risk-coverage.png"))
+            write_csv(draft.path / CALIBRATION, study_rows(results))
+    return results
+
+
+def _evidence(benchmark: Path, results: dict[str, Any]) -> Evidence:
+    """Labels and logits of a benchmark's directory beside its results, which get the studies that they lack."""
+    splits = {"test": read_logits(benchmark, results["models"])}
+    if (benchmark / "val" / "labels.npz").exists():
+        splits["val"] = read_logits(benchmark / "val", results["models"])
+    with_studies(results, splits)
+    return Evidence(
+        results["models"], results["training"], results["labels"], results["task_metric"], *splits["test"],
+        [model["key"] for model in shown(results)], splits.get("val"),
+    )  # fmt: skip
 
 
 def _read_results(benchmark: Path) -> dict[str, Any]:
@@ -82,7 +120,7 @@ def _read_results(benchmark: Path) -> dict[str, Any]:
 
 
 def read_logits(benchmark: Path, models: Sequence[Model]) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
-    """The test split's labels, and the logits of the models that have some, rows in the labels' order."""
+    """A split's labels, and the logits of the models that have some, rows in the labels' order."""
     try:
         with np.load(benchmark / "labels.npz") as file:
             ids, labels = file["ids"], file["labels"].astype(np.int64)

@@ -95,10 +95,10 @@ def class_table(results: Results) -> Table:
 
 
 def calibration_table(results: Results) -> Table:
-    """Before and after the temperature."""
+    """Before and after the temperature on validation, for results without a calibration study of that split."""
     rows = []
     for model in results["models"]:
-        if model["calibration"]:
+        if model["calibration"] and "val" not in (model.get("calibration_study") or {}):
             before, after = model["calibration"]["before"], model["calibration"]["after"]
             pairs = [Cell(f"{before[name]:.4f} → {after[name]:.4f}") for name in ("ece", "brier", "nll")]
             rows.append([Cell(model["key"]), Cell(digits(model["temperature"])), *pairs])

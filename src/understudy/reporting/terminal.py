@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .calibration import study_tables
 from .findings import findings
-from .formats import digits, megabytes, percent
+from .formats import Cell, digits, megabytes, percent
 from .view import Results, counted, metric_name, prepared
 
 
@@ -31,11 +32,42 @@ def summary_table(results: Results) -> Table:
     return table
 
 
-def print_summary(results: Results) -> None:
-    """The table and what it says, to standard output; at least 100 columns wide where that is not a terminal."""
+def print_calibration(results: Results) -> None:
+    """The tables of the calibration study, to standard output; `results` as `calibration_report` gives them."""
+    console = _wide_console()
+    for study in study_tables(results):
+        if not study.rows:
+            continue
+        table = Table(
+            box=box.SIMPLE_HEAD, collapse_padding=True, title=study.title, title_justify="left", caption=study.note
+        )
+        table.caption_justify = "left"
+        for index, name in enumerate(study.columns):
+            text = index < study.text_columns
+            table.add_column(_stacked(name), justify="left" if text else "right", no_wrap=index > 0, overflow="fold")
+        for number, row in enumerate(study.rows):
+            above = study.rows[number - 1][0] if number else None
+            cells = [Cell("") if row[0] == above else row[0], *row[1:]]
+            table.add_row(*(_stacked(cell) for cell in cells))
+        console.print(table)
+
+
+def _stacked(cell: Cell) -> Text:
+    """A cell of the documents in a narrow column: what belongs to the number below it, intervals with a dash."""
+    detail = cell.detail.replace(" to ", "–").replace("; ", "\n").replace(", ", "\n")
+    return Text(cell.text).append(f"\n{detail}" if detail else "", style="dim")
+
+
+def _wide_console() -> Console:
     console = Console()
     if not console.is_terminal:
         console.width = max(100, console.width)
+    return console
+
+
+def print_summary(results: Results) -> None:
+    """The table and what it says, to standard output; at least 100 columns wide where that is not a terminal."""
+    console = _wide_console()
     console.print(summary_table(results))
     for sentence in findings(results):
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)

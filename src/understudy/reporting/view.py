@@ -24,7 +24,8 @@ METRICS = {"accuracy": "accuracy", "macro_f1": "macro-F1", "macro_recall": "macr
 class Evidence:
     """What the pictures show: models as `prepared` makes them, the test split's labels and raw logits.
 
-    `logits` is keyed by model key; `shown` are the keys of the teacher and of the file that ships of each student.
+    `logits` is keyed by model key; `shown` are the keys of the teacher and of the file that ships of each student;
+    `val` has labels and logits of the validation split where they were stored.
     """
 
     models: Sequence[Model]
@@ -34,6 +35,7 @@ class Evidence:
     labels: Labels
     logits: dict[str, NDArray[np.float32]]
     shown: Sequence[str]
+    val: tuple[Labels, dict[str, NDArray[np.float32]]] | None = None
 
     @property
     def panels(self) -> list[Model]:

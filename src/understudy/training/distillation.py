@@ -146,7 +146,7 @@ def teach(
             transfer = prepare_transfer(network, text, sources.teacher, sources.labels, parts, config)
             objective = with_layers(objective, config)
     else:
-        objective = supervised(weights)
+        objective = supervised(weights, config.label_smoothing)
         rows = len(train) + (len(unlabeled) if unlabeled else 0)
         budget = config.model_copy(update={"epochs": max(1, round(config.epochs * rows / len(train)))})
     learn(

@@ -71,7 +71,8 @@ def fine_tune(
     network = networks.load_pretrained(config.model, draft.task.labels, config.dropout, seed)
     if config.freeze_encoder:
         networks.freeze_encoder(network.module)
-    lesson = Lesson(texts, val, supervised(class_weights(config, texts, len(draft.task.labels))))
+    weights = class_weights(config, texts, len(draft.task.labels))
+    lesson = Lesson(texts, val, supervised(weights, config.label_smoothing))
     learn(draft, network, text, lesson, config, seed=seed, progress=progress, description=description)
     return network
 
@@ -105,9 +106,14 @@ def learn(
     module, layers = (lesson.transfer.pupil, lesson.transfer.targets) if lesson.transfer else (network.module, None)
     examples = Examples(encoder.encode(lesson.texts.texts), lesson.texts.labels, lesson.teacher, layers)
     checks = Examples(encoder.encode(lesson.val.texts), lesson.val.labels)
+
+    def keep(epoch: int) -> None:
+        if config.keep_epochs:
+            keep_epoch(draft, network, text, epoch, seed)
+
     result = fit(
         module, examples, checks, lesson.objective, config, seed=seed, pad_id=network.pad_id, work=draft.work,
-        progress=progress, description=description, after_epoch=after_epoch,
+        progress=progress, description=description, after_epoch=after_epoch, keep=keep,
     )  # fmt: skip
     network.module.cpu()
     describe(draft, network, text)
@@ -117,6 +123,16 @@ def learn(
         "seconds": result.seconds,
         "steps": len(result.history) * math.ceil(len(lesson.texts) / config.batch_size),
     }
+
+
+def keep_epoch(draft: Draft, network: Network, text: TextConfig, epoch: int, seed: int) -> None:
+    """Write the weights of an epoch as an artifact of its own, epochs/N: each stage takes it as it takes the model."""
+    home, plan = draft.path / "epochs" / str(epoch), Plan("epoch", {"number": epoch}, {}, seed)
+    if finished(home, plan, Silent()) is None:
+        with writing(home, plan, "model") as part:
+            part.task = draft.task
+            describe(part, network, text)
+            networks.save(network, part.path)
 
 
 def describe(draft: Draft, network: Network, text: TextConfig) -> None:

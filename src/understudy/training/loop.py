@@ -29,8 +29,6 @@ from .losses import Batch, Objective
 
 AfterEpoch = Callable[[Mapping[str, float]], None]
 
-_CHECKPOINT_SECONDS = 2.0  # and never more than 2 % of the time: see `_Checkpoints`
-
 
 @dataclass(frozen=True)
 class Examples:
@@ -68,10 +66,12 @@ def fit(
     progress: Progress,
     description: str,
     after_epoch: AfterEpoch = lambda record: None,
+    keep: Callable[[int], None] = lambda epoch: None,
 ) -> Fit:
     """Train `model` in place and leave it with the weights of its best epoch on validation.
 
-    Goes on from a checkpoint in `work`, to weights equal to those of an undisturbed run. `after_epoch` may raise.
+    Goes on from a checkpoint in `work`, to weights equal to those of an undisturbed run. `after_epoch` may raise;
+    `keep` sees the model with the weights of every epoch, after a kill perhaps twice.
     """
     device = choose_device(config.device)
     model.to(device)
@@ -82,7 +82,7 @@ def fit(
     saved = checkpoint.load_checkpoint(work / "checkpoint.safetensors")
     if saved is not None:
         run, best = _restore(saved, model, optimizer, device)
-    checkpoints = _Checkpoints(work / "checkpoint.safetensors")
+    checkpoints = checkpoint.Checkpoints(work / "checkpoint.safetensors", model, optimizer, device)
     started = time.perf_counter() - run.seconds
 
     with progress.track(description, steps * config.epochs) as advance:
@@ -100,11 +100,12 @@ def fit(
                 advance(1)
                 run.seconds = time.perf_counter() - started
                 if checkpoints.due():
-                    checkpoints.save(run, model, optimizer, best, device)
+                    checkpoints.save(vars(run), best)
             learning_rate = schedule((run.epochs_done + 1) * steps - 1)  # not set if all its steps were restored
             best = _close_epoch(run, model, val, best, config, len(train.tokens), learning_rate, pad_id, device)
             run.seconds = time.perf_counter() - started
-            checkpoints.save(run, model, optimizer, best, device)
+            keep(run.epochs_done)
+            checkpoints.save(vars(run), best)
             after_epoch(run.history[-1])
 
     model.load_state_dict(best)
@@ -259,38 +260,6 @@ def _out_of_patience(run: Fit, config: OptimizationConfig) -> bool:
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-
-
-class _Checkpoints:
-    """Saves as often as costs little: writing takes at most a fiftieth of the time."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.pause = _CHECKPOINT_SECONDS
-        self.last = time.perf_counter()
-
-    def due(self) -> bool:
-        return time.perf_counter() - self.last > self.pause
-
-    def save(
-        self,
-        run: Fit,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        best: dict[str, Tensor],
-        device: torch.device,
-    ) -> None:
-        begun = time.perf_counter()
-        groups = {
-            "model": model.state_dict(),
-            "best": best,
-            "optimizer": checkpoint.optimizer_tensors(model, optimizer),
-            "random": checkpoint.random_state(device),
-        }
-        tensors = {f"{group}/{name}": value for group, named in groups.items() for name, value in named.items()}
-        checkpoint.save_checkpoint(self.path, vars(run), tensors)
-        self.last = time.perf_counter()
-        self.pause = max(_CHECKPOINT_SECONDS, 50 * (self.last - begun))
 
 
 def _restore(

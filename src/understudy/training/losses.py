@@ -49,13 +49,20 @@ class Answer:
 Objective = Callable[[Any, Batch], tuple[Tensor, dict[str, Tensor]]]
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
-    """Mean cross-entropy over the labelled rows, each weighted by its class; 0 where there is none."""
+def cross_entropy(
+    logits: Tensor, labels: Tensor, class_weights: Tensor | None = None, label_smoothing: float = 0.0
+) -> Tensor:
+    """Mean cross-entropy over the labelled rows, each weighted by its class; 0 where there is none.
+
+    With smoothing ε and k labels: Σ_i [(1 − ε) · w_y · −log p_y + ε/k · Σ_c w_c · −log p_c] / Σ_i w_y (Szegedy et al.
+    2016). A weight goes with the label whose logarithm it stands before, and the sum is divided by the weights of the
+    gold labels, so that a rare class draws a part of every text's smoothing to itself.
+    """
     labeled = labels != UNLABELED
     if not bool(labeled.any()):
         return logits.float().sum() * 0.0
     weight = None if class_weights is None else class_weights.to(logits.device)
-    return F.cross_entropy(logits[labeled].float(), labels[labeled], weight=weight)
+    return F.cross_entropy(logits[labeled].float(), labels[labeled], weight=weight, label_smoothing=label_smoothing)
 
 
 def soft_cross_entropy(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -147,11 +154,11 @@ def soft_term(config: DistillConfig, student: Tensor, teacher: Tensor, labels: T
             return config.temperature**2 * (config.target_weight * target + config.other_weight * others).mean()
 
 
-def supervised(class_weights: Tensor | None = None) -> Objective:
+def supervised(class_weights: Tensor | None = None, label_smoothing: float = 0.0) -> Objective:
     """Learn from gold labels alone."""
 
     def objective(logits: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        hard = cross_entropy(logits, batch.labels, class_weights)
+        hard = cross_entropy(logits, batch.labels, class_weights, label_smoothing)
         return hard, {"hard_loss": hard}
 
     return objective
@@ -169,7 +176,7 @@ def distillation(config: DistillConfig, class_weights: Tensor | None = None) -> 
             raise ValueError("distillation needs teacher logits")
         soft = soft_term(config, logits, batch.teacher, batch.labels)
         labeled_share = (batch.labels != UNLABELED).float().mean()
-        hard = cross_entropy(logits, batch.labels, class_weights) * labeled_share
+        hard = cross_entropy(logits, batch.labels, class_weights, config.label_smoothing) * labeled_share
         loss = config.soft_weight * soft + (1 - config.soft_weight) * hard
         return loss, {"soft_loss": soft, "hard_loss": hard}
 

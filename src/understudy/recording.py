@@ -1,0 +1,63 @@
+"""What `benchmark` leaves behind: results.json, the logits by example id, and plain CSV files of the measurements.
+
+benchmark/
+├── results.json  quality.csv  speed.csv
+├── labels.npz  logits/NAME-VARIANT.npz            the test split
+└── val/labels.npz  val/logits/NAME-VARIANT.npz    the validation split
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .data.task import Split
+from .files import write_csv
+
+RESULTS = "results.json"
+
+
+def write_results(
+    directory: Path,
+    results: Mapping[str, Any],
+    splits: Mapping[str, tuple[Split, Mapping[str, NDArray[np.float32]]]],
+) -> None:
+    """Write all of it; `splits`: test and val, each with the logits of its models by key."""
+    for name, (split, logits) in splits.items():
+        _write_logits(split_home(directory, name), split, logits)
+    (directory / RESULTS).write_text(json.dumps(results, indent=1, ensure_ascii=False), encoding="utf-8")
+    write_csv(directory / "quality.csv", _quality_rows(results["models"]))
+    write_csv(directory / "speed.csv", _speed_rows(results["models"]))
+
+
+def split_home(directory: Path, split: str) -> Path:
+    """Where the labels and logits of a split are in a benchmark's directory."""
+    return directory if split == "test" else directory / split
+
+
+def _write_logits(home: Path, split: Split, logits: Mapping[str, NDArray[np.float32]]) -> None:
+    (home / "logits").mkdir(parents=True, exist_ok=True)
+    for name, values in logits.items():
+        np.savez_compressed(home / "logits" / f"{name.replace('/', '-')}.npz", ids=np.array(split.ids), logits=values)
+    np.savez_compressed(home / "labels.npz", ids=np.array(split.ids), labels=split.labels)
+
+
+def _quality_rows(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "model": model["name"], "variant": model["variant"], "split": split, "metric": metric,
+            "value": estimate["value"], "low": estimate["ci95"][0], "high": estimate["ci95"][1], "n": estimate["n"],
+        }
+        for model in models
+        for split, metrics in model["metrics"].items()
+        for metric, estimate in metrics.items()
+    ]  # fmt: skip
+
+
+def _speed_rows(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{"model": model["name"], "variant": model["variant"], **row} for model in models for row in model["speed"]]

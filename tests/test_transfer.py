@@ -21,9 +21,12 @@ from understudy.config import (
     StudentConfig,
     TeacherConfig,
     TransformerStudent,
+    load_recipe,
 )
 from understudy.data.storing import read_split
 from understudy.errors import ArtifactError, InputError, RecipeError, UnderstudyError
+from understudy.pipeline import plan
+from understudy.progress import Silent
 from understudy.tokenization import TextEncoder
 from understudy.training import distill, label, loop, networks, train
 from understudy.training.batches import pad
@@ -155,6 +158,18 @@ def test_every_architecture_shows_its_layers(architecture: str, tmp_path: Path) 
     assert not answer.attention[1, :, 3:].any()  # padding
     alone = look(opened(module, attention=True), ids[1:, :3], mask[1:, :3], hidden=True, attention=True)
     torch.testing.assert_close(alone.hidden, answer.hidden[1:], atol=1e-5, rtol=1e-4)
+
+
+def test_a_run_stores_the_layers_that_its_students_ask_for(workshop: Path, finished_run: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(finished_run, tmp_path / "run")
+    recipe: Any = load_recipe(workshop / "recipe.toml")
+    students = [s.model_copy(update={"hidden_weight": 1.0}) if s.name == "half" else s for s in recipe.students]
+    steps = {step.out: step for step in plan(recipe.model_copy(update={"students": students}), out, workshop, Silent())}
+    made = steps["labels"].work()
+    assert made is not None and made.measurements["hidden_bytes"] > 0 and "attention_bytes" not in made.measurements
+    assert made.config == steps["labels"].settings
+    student = steps["students/half/torch"].work()
+    assert student is not None and "hidden_loss" in student.measurements["history"][0]
 
 
 # The layer map

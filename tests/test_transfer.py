@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, normalizers
 from transformers import AutoModelForSequenceClassification
 
 from architectures import CONFIGS, save_encoder
@@ -300,8 +301,13 @@ def test_a_layer_map_is_checked_before_training(stage: Stage) -> None:
 
 def test_attention_over_other_tokens_is_refused(stage: Stage, tmp_path: Path) -> None:
     other = save_encoder("roberta", tmp_path / "other")
+    alike = shutil.copytree(stage.encoder, tmp_path / "alike")  # as many tokens, and not the same ones
+    tokenizer = Tokenizer.from_file(str(alike / "tokenizer.json"))
+    tokenizer.normalizer = normalizers.Sequence([tokenizer.normalizer, normalizers.Replace(" the ", " a ")])
+    tokenizer.save(str(alike / "tokenizer.json"))
     for config in (
         PretrainedStudent(**SHARED, model=str(other), attention_weight=1.0),
+        PretrainedStudent(**SHARED, model=str(alike), attention_weight=1.0),
         cut(attention_weight=1.0, max_length=8),
     ):
         assert refusal(stage, config, RecipeError) == (

@@ -30,8 +30,8 @@ from understudy.decision import softmax
 from understudy.display import terminal_progress
 from understudy.metrics import accuracy, brier, confusion, ece, nll
 from understudy.preparation import prepare
+from understudy.soft_labels import read_labels
 from understudy.training import distill, export, label, train
-from understudy.training.labeling import read_labels
 
 ROWS, EPOCHS, SMOOTHING = 8000, 5, 0.1
 TEMPERATURES = (1.0, 2.0, 4.0)

@@ -71,6 +71,23 @@ def processes() -> str:
     return _markdown(["model", "file", "start to first answer", "peak memory, MB"], rows)
 
 
+def pruning() -> str:
+    """What pruning does to a trained student: structured, and unstructured beside it."""
+    found = json.loads((RESULTS / "pruning.json").read_text(encoding="utf-8"))
+    rows = []
+    for row in found["rows"]:
+        interval = "–".join(f"{100 * bound:.1f}" for bound in row["accuracy"]["ci95"])
+        accuracy, ratio = f"{100 * row['accuracy']['value']:.2f}", f"{row['latency_ratio']:.2f}"
+        rows.append([f"{found['student']}, {row['student']}", f"{row['bytes'] / 1e6:.1f}", accuracy, interval, ratio])
+    recovery = found["recovery"]
+    note = (
+        f"{found['task']}, ONNX FP32, validation split, n = {found['rows'][0]['accuracy']['n']}; recovery: "
+        f"{recovery['epochs']} epochs over {recovery['texts']:,} texts; time as a share of the first row's: one text, "
+        "one thread, median of interleaved passes."
+    )
+    return _markdown(["student", "MB", "accuracy %", "95 % interval", "time"], rows) + f"\n\n{note}"
+
+
 def _main_run(task: str) -> dict[str, Any]:
     """The run of the recipe's own seed: the one in which speed was measured."""
     runs = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(_files(task))]
@@ -132,7 +149,7 @@ def _markdown(header: list[str], rows: list[list[str]]) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "emotion": emotion, "sst2": sst2, "training": training, "startup": startup,
-    "processes": processes,
+    "processes": processes, "pruning": pruning,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -27,9 +27,9 @@ from understudy.artifact import Artifact
 from understudy.config import CutStudent
 from understudy.data.storing import read_split
 from understudy.machine import describe, versions
+from understudy.soft_labels import read_labels
 from understudy.tokenization import TextEncoder
 from understudy.training import networks
-from understudy.training.labeling import read_labels
 from understudy.training.loop import Examples, choose_device, collate, epoch_batches, make_optimizer, pad, train_step
 from understudy.training.losses import Batch, distillation
 

@@ -61,7 +61,7 @@ def refused(call: Call, *arguments: object) -> str:
 def test_help_lists_every_command(call: Call) -> None:
     code, out, err = call("--help")
     assert (code, err) == (0, "")
-    listed = re.findall(r"^  (\w+)  +\w", out.split("Commands:")[1], re.MULTILINE)
+    listed = re.findall(r"^  ([\w-]+)  +\w", out.split("Commands:")[1], re.MULTILINE)
     assert listed == list(cli.COMMANDS)
     for command, (summary, _) in cli.COMMANDS.items():
         assert f"  {command} " in out

@@ -143,7 +143,10 @@ def test_a_student_without_a_known_kind(student: dict[str, Any], message: str) -
             {"teacher": {"schedule": "step"}},
             "teacher.schedule: input should be 'linear', 'cosine' or 'constant', got 'step'",
         ),
-        ({"variants": ["int4"]}, "variants.0: input should be 'fp32', 'fp16' or 'int8', got 'int4'"),
+        (
+            {"variants": ["int4"]},
+            "variants.0: input should be 'fp32', 'fp16', 'int8', 'torchscript', 'exported' or 'torch-fp16', got 'int4'",
+        ),
         ({"students": students({"layers": "all"})}, "students.0.layers: input should be a valid integer, got 'all'"),
         (
             {"students": students({"layers": []})},
@@ -185,6 +188,10 @@ def test_layers_are_a_number_or_a_list(layers: int | list[int]) -> None:
         (
             {"teacher": {"label_map": {"a": "b"}}},
             "teacher: label_map is for a ready classifier: set train = false",
+        ),
+        (
+            {"teacher": {"label_policy": "abstain"}},
+            "teacher: label_policy is for a ready classifier: set train = false",
         ),
         (
             {"teacher": {"train": False, "freeze_encoder": True, "epochs": 3, "dropout": 0.1}},
@@ -262,6 +269,10 @@ def test_layers_are_a_number_or_a_list(layers: int | list[int]) -> None:
             "label.folds trains the teacher again, and train = false leaves it as it is: set folds = 0",
         ),
         (
+            {"students": students({"recovery_epochs": 3})},
+            "students.0: recovery_epochs come after pruning: set prune_heads or prune_units, or remove it",
+        ),
+        (
             {"students": students({}, {"name": "s"})},
             "students must have distinct names, got s, s",
         ),
@@ -281,9 +292,35 @@ def test_combinations_that_make_no_sense(changes: dict[str, Any], message: str) 
     assert refusal(**changes) == message
 
 
+WITHOUT_GOLD: dict[str, Any] = {
+    "data": {"train": "train.csv", "test": "test.csv", "train_labels": False}, "teacher": {"train": False},
+    "distill": {"soft_weight": 1}, "controls": "none",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"teacher": {}}, "the teacher cannot be trained; set teacher.train = false"),
+        ({"controls": "first"}, 'no student can learn without the teacher; set controls = "none"'),
+        ({"distill": {"soft_weight": 0.9}}, "student s cannot have soft_weight = 0.9"),
+        ({"students": students({}, {"correct_teacher": True})}, "student s1 cannot have correct_teacher"),
+        (
+            {"tune": {"space": {"soft_weight": {"low": 0.1, "high": 1.0}, "epochs": {"low": 1, "high": 3}}}},
+            "tune.space cannot have soft_weight",
+        ),
+    ],
+)
+def test_without_gold_labels_what_needs_them_is_refused(changes: dict[str, Any], message: str) -> None:
+    read(**WITHOUT_GOLD)
+    expected = f"data.train_labels = false leaves no gold labels: {message}"
+    assert refusal(**WITHOUT_GOLD | changes) == expected
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
+        ({"train_labels": False}, "without train_labels a test split cut from train has no labels: set test"),
         ({"val": "v.csv", "val_size": 0.1}, "val_size is for a val split cut from train, and val is given: remove one"),
         (
             {"test": "t.csv", "test_size": 0.1},

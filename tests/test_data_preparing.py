@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
-import types
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+import understudy.data.hub
 from understudy.config import DataConfig
 from understudy.data import Prepared, Task, prepare
 from understudy.data.duplicates import key
@@ -401,23 +401,14 @@ def test_hub_names_lead_to_files_of_a_directory(tmp_path: Path) -> None:
     assert str(error.value) == expected
 
 
-def test_hub_names_lead_to_the_hub_without_a_directory(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Dataset(dict[str, list]):
-        column_names = ("text", "label")
-        features = types.MappingProxyType({"label": object()})
+def test_hub_names_lead_to_the_hub_without_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def data_split(name: str, config: str, split: str) -> list[Path]:
+        return [tmp_path / f"{name.replace('/', '-')}-{split}.parquet"]
 
-        def __len__(self) -> int:
-            return 40
-
-        def __getitem__(self, rows: Any) -> Any:
-            return {name: list(np.array(values)[rows]) for name, values in self.items()}
-
-    splits = {
-        name: Dataset(text=[text for text, _ in mood(40, name)], label=[label for _, label in mood(40)])
-        for name in ("train", "validation")
-    }
-    fake = types.SimpleNamespace(load_dataset=lambda name, config, split: splits[split])
-    monkeypatch.setitem(sys.modules, "datasets", fake)
+    for split in ("train", "validation"):
+        texts, labels = [text for text, _ in mood(40, split)], [label for _, label in mood(40)]
+        pq.write_table(pa.table({"text": texts, "label": labels}), tmp_path / f"a-b-{split}.parquet")
+    monkeypatch.setattr(understudy.data.hub, "data_split", data_split)
     prepared = prepare(TASK, DataConfig(train="train", test="validation", hub="a/b"), 0)
     assert sizes(prepared) == (36, 4, 40)
     assert list(prepared.test.ids[:1]) == ["test:0"]

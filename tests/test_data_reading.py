@@ -6,7 +6,6 @@ import csv
 import json
 import sys
 import tracemalloc
-import types
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from understudy.data import Reading, Task, iter_rows, load_hub, read_labeled, read_unlabeled
-from understudy.errors import DataError, MissingExtraError
+import understudy.data.hub
+from understudy.data import HubSplit, Reading, Task, iter_rows, load_hub, read_labeled, read_unlabeled
+from understudy.errors import DataError, InputError, MissingExtraError
 
 TASK = Task("mood", ("bad", "good"))
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -179,10 +179,9 @@ def test_a_missing_package_names_the_command(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(MissingExtraError) as error:
         rows(write(tmp_path / "a.parquet", "x"))
     assert str(error.value) == "reading Parquet needs an extra: pip install 'understudy[parquet]'"
-    monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(MissingExtraError) as error:
-        load_hub("a/b", "", "train")
-    assert str(error.value) == "reading a hub data set needs an extra: pip install 'understudy[hub]'"
+        HubSplit("a/b", (tmp_path / "a.parquet",)).class_names("label")
+    assert str(error.value) == "reading a hub data set needs an extra: pip install 'understudy[parquet]'"
 
 
 # Splits
@@ -271,31 +270,26 @@ def test_unlabeled_texts_need_no_label_column(tmp_path: Path) -> None:
 # Hub
 
 
-class FakeDataset:
-    """As much of `datasets.Dataset` as is used."""
-
-    def __init__(self, columns: dict[str, list], names: list[str] | None = None) -> None:
-        self.columns = columns
-        self.column_names = list(columns)
-        self.features = {"text": object(), "label": types.SimpleNamespace(names=names)}
-
-    def __len__(self) -> int:
-        return len(self.columns["text"])
-
-    def __getitem__(self, rows: slice) -> dict[str, list]:
-        return {name: values[rows] for name, values in self.columns.items()}
-
-
-def fake_hub(monkeypatch: pytest.MonkeyPatch, dataset: FakeDataset) -> list[tuple]:
+def fake_hub(
+    monkeypatch: pytest.MonkeyPatch, home: Path, columns: dict[str, list], names: list[str] | None = None
+) -> list[tuple]:
+    """A data set of one split, `train`, in two files as `datasets` writes them."""
     calls: list[tuple] = []
+    features = {"text": {}, "label": {"names": names} if names else {}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    files = []
+    for number, rows in enumerate((slice(0, 1), slice(1, None))):
+        table = pa.table({name: values[rows] for name, values in columns.items()}).replace_schema_metadata(metadata)
+        files.append(home / f"train-{number:05d}-of-00002.parquet")
+        pq.write_table(table, files[-1])
 
-    def load_dataset(name: str, config: str | None, *, split: str) -> FakeDataset:
+    def data_split(name: str, config: str, split: str) -> list[Path]:
         calls.append((name, config, split))
         if split != "train":
-            raise ValueError(f"Unknown split {split}\nwith a second line")
-        return dataset
+            raise InputError(f"data set {name!r} has no split {split}; it has train")
+        return files
 
-    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+    monkeypatch.setattr(understudy.data.hub, "data_split", data_split)
     return calls
 
 
@@ -303,8 +297,8 @@ def hub_labels(task: Task = TASK) -> list[int]:
     return read_labeled(load_hub("a/b", "", "train"), task, "text", "label", "train").split.labels.tolist()
 
 
-def test_a_hub_split_reads_as_a_file_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = fake_hub(monkeypatch, FakeDataset({"text": ["a", "", "c"], "label": [1, 0, 0]}))
+def test_a_hub_split_reads_as_a_file_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls = fake_hub(monkeypatch, tmp_path, {"text": ["a", "", "c"], "label": [1, 0, 0]})
     reading = read_labeled(load_hub("a/b", "en", "train"), TASK, "text", "label", "train")
     assert calls == [("a/b", "en", "train")]
     assert reading.split.ids == ["train:0", "train:2"]
@@ -312,16 +306,16 @@ def test_a_hub_split_reads_as_a_file_does(monkeypatch: pytest.MonkeyPatch) -> No
     assert reading.empty == 1
 
 
-def test_class_names_of_the_hub_decide_over_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = fake_hub(monkeypatch, FakeDataset({"text": ["a", "b"], "label": [0, 1]}, ["good", "bad"]))
+def test_class_names_of_the_hub_decide_over_their_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls = fake_hub(monkeypatch, tmp_path, {"text": ["a", "b"], "label": [0, 1]}, ["good", "bad"])
     assert hub_labels() == [1, 0]
-    assert calls == [("a/b", None, "train")]
-    fake_hub(monkeypatch, FakeDataset({"text": ["a", "b"], "label": [0, 1]}, ["neg", "pos"]))
+    assert calls == [("a/b", "", "train")]
+    fake_hub(monkeypatch, tmp_path, {"text": ["a", "b"], "label": [0, 1]}, ["neg", "pos"])
     assert hub_labels() == [0, 1]
 
 
-def test_class_names_of_the_hub_in_another_order_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_hub(monkeypatch, FakeDataset({"text": ["a", "b"], "label": [0, 1]}, ["good", "awful"]))
+def test_class_names_of_the_hub_in_another_order_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake_hub(monkeypatch, tmp_path, {"text": ["a", "b"], "label": [0, 1]}, ["good", "awful"])
     with pytest.raises(DataError) as error:
         hub_labels()
     assert str(error.value) == (
@@ -329,11 +323,11 @@ def test_class_names_of_the_hub_in_another_order_are_refused(monkeypatch: pytest
     )
 
 
-def test_what_is_wrong_with_a_hub_data_set_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_hub(monkeypatch, FakeDataset({"text": ["a"], "label": [0]}))
+def test_what_is_wrong_with_a_hub_data_set_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake_hub(monkeypatch, tmp_path, {"text": ["a"], "label": [0]})
     with pytest.raises(DataError) as error:
         load_hub("a/b", "en", "valid")
-    assert str(error.value) == "hub data set a/b (en), split valid: cannot be loaded: Unknown split valid"
+    assert str(error.value) == "data set 'a/b' has no split valid; it has train"
     with pytest.raises(DataError) as error:
         read_unlabeled(load_hub("a/b", "", "train"), "sentence", "unlabeled0")
     assert str(error.value) == "a/b, split train: no column 'sentence'; it has 'text', 'label'"

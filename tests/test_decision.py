@@ -12,8 +12,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax as scipy_log_softmax
 
 from understudy.data.task import UNLABELED
-from understudy.decision import TEMPERATURES, fit_temperature, label_permutation, log_softmax, softmax
-from understudy.errors import ArtifactError, WorkError
+from understudy.decision import TEMPERATURES, fit_temperature, log_softmax, softmax
+from understudy.errors import WorkError
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -138,54 +138,3 @@ def test_a_temperature_is_not_fitted_to_broken_logits() -> None:
     with pytest.raises(WorkError, match=f"^{re.escape(sentence)}$"):
         fit_temperature(logits, np.array([0, 1]))
     assert fit_temperature(logits, np.array([0, UNLABELED])) > 1
-
-
-@settings(deadline=None)
-@given(st.permutations(["anger", "fear", "joy", "love", "Sadness"]), st.lists(st.booleans(), min_size=5, max_size=5))
-def test_columns_are_found_in_any_order_and_case(theirs: list[str], shout: list[bool]) -> None:
-    ours = ["Sadness", "joy", "love", "anger", "fear"]
-    named = [name.upper() if loud else name for name, loud in zip(theirs, shout, strict=True)]
-    columns = label_permutation(named, ours, {})
-    assert [theirs[column] for column in columns] == ours
-
-
-def test_a_map_renames_their_labels() -> None:
-    assert label_permutation(["LABEL_0", "LABEL_1"], ["pos", "neg"], {"LABEL_0": "neg", "LABEL_1": "POS"}) == [1, 0]
-
-
-def test_names_that_differ_in_case_alone_are_told_apart() -> None:
-    assert label_permutation(["us", "US"], ["US", "us"], {}) == [1, 0]
-
-
-ADVICE = "; set label_map to give each of the classifier's labels one of the task's"
-
-
-@pytest.mark.parametrize(
-    ("theirs", "ours", "mapping", "found"),
-    [
-        (
-            ["LABEL_0", "neg"],
-            ["neg", "pos"],
-            {},
-            "missing: 'pos'; extra: 'LABEL_0'; got 'LABEL_0', 'neg', expected 'neg', 'pos'",
-        ),
-        (["neg", "pos"], ["neg", "neutral", "pos"], {}, "missing: 'neutral'; got 'neg', 'pos', expected {ours}"),
-        (["neg", "other", "pos"], ["neg", "pos"], {}, "extra: 'other'; got {theirs}, expected 'neg', 'pos'"),
-        (["neg", "NEG"], ["neg"], {}, "doubled: 'neg'; got 'neg', 'NEG', expected 'neg'"),
-        (
-            ["a", "b"],
-            ["x", "y"],
-            {"a": "x", "b": "x"},
-            "missing: 'y'; doubled: 'x'; got 'a', 'b', expected 'x', 'y'",
-        ),
-        (["Us"], ["us", "US"], {}, "missing: 'us', 'US'; extra: 'Us'; got 'Us', expected 'us', 'US'"),
-        (["a"], ["a"], {"A": "a"}, "in label_map but not the classifier's: 'A'; got 'a', expected 'a'"),
-    ],
-)
-def test_labels_that_do_not_fit_are_named(
-    theirs: list[str], ours: list[str], mapping: dict[str, str], found: str
-) -> None:
-    found = found.format(ours=", ".join(map(repr, ours)), theirs=", ".join(map(repr, theirs)))
-    sentence = f"the classifier's labels do not fit the task's: {found}{ADVICE}"
-    with pytest.raises(ArtifactError, match=f"^{re.escape(sentence)}$"):
-        label_permutation(theirs, ours, mapping)

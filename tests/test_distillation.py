@@ -32,9 +32,9 @@ from understudy.data.storing import read_split
 from understudy.errors import ArtifactError, InputError, RecipeError
 from understudy.files import sha256_of_file
 from understudy.preparation import prepare
+from understudy.soft_labels import read_labels
 from understudy.soft_terms import SOFT_TERMS
 from understudy.training import distill, label, loop, networks, train, vocabulary
-from understudy.training.labeling import read_labels
 from understudy.training.networks import HubClassifier
 from understudy.training.targets import teacher_targets
 

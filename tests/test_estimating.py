@@ -125,3 +125,15 @@ def test_the_layers_that_students_learn_take_disk_and_are_labelled_anew(
 def test_the_directory_of_another_task_is_refused(recipe: Recipe, finished_run: Path, workshop: Path) -> None:
     with pytest.raises(RecipeError, match="belongs to the task 'tiny'"):
         estimate(edited(recipe, "task", name="other"), finished_run, workshop)
+
+
+def test_a_recovery_takes_time_too(recipe: Recipe, workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("understudy.estimating._products_per_second", lambda: 1e9)
+
+    def seconds(**changes: Any) -> float:
+        students = [s.model_copy(update=changes) if s.name == "half" else s for s in recipe.students]
+        return estimate(recipe.model_copy(update={"students": students}), workshop / "absent", workshop).seconds
+
+    plain, pruned, longer = seconds(), seconds(prune_units=0.5), seconds(prune_units=0.5, recovery_epochs=4)
+    assert longer - pruned == pytest.approx(pruned - plain)
+    assert plain < pruned == pytest.approx(plain + (seconds(epochs=6) - plain))

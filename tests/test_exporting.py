@@ -48,7 +48,7 @@ def test_the_proof_sees_another_model(finished_run: Path, tmp_path: Path, monkey
         to_onnx(other, file, labels)
 
     monkeypatch.setattr("understudy.training.exporting.to_onnx", another)
-    with pytest.raises(WorkError, match="the ONNX model does not match torch on 201 texts"):
+    with pytest.raises(WorkError, match="the exported model does not match torch on 201 texts"):
         export(finished_run / "teacher", finished_run / "data", tmp_path / "onnx", ExportConfig())
 
 

@@ -19,7 +19,7 @@ from understudy.config import TeacherConfig
 from understudy.data.task import Split
 from understudy.errors import ArtifactError, InputError
 from understudy.tokenization import TextEncoder
-from understudy.training import networks, train
+from understudy.training import networks, surgery, train
 from understudy.training.checkpoint import Checkpoints
 from understudy.training.finetuning import class_weights
 from understudy.training.loop import infer
@@ -36,7 +36,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def foreign(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The teacher as a hub classifier of another hand: outputs in the other order, other names."""
     network = networks.load(Artifact.load(finished_run / "teacher"))
-    networks.reorder_outputs(network, [1, 0], ["Good", "neg"])
+    surgery.regroup_outputs(network.module.model, [[1], [0]], ["Good", "neg"])
     home = tmp_path_factory.mktemp("foreign")
     networks.save(network, home)
     return home

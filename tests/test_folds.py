@@ -24,9 +24,9 @@ from understudy.estimating import estimate
 from understudy.files import sha256_of_file
 from understudy.pipeline import plan
 from understudy.progress import Silent
+from understudy.soft_labels import read_labels
 from understudy.tokenization import TextEncoder
 from understudy.training import distill, label, loop, networks, train
-from understudy.training.labeling import read_labels
 from understudy.training.loop import infer
 
 FOLDS = 3

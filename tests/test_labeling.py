@@ -15,9 +15,9 @@ from understudy.config import LabelConfig
 from understudy.data.storing import read_split
 from understudy.decision import fit_temperature
 from understudy.errors import ArtifactError
+from understudy.soft_labels import read_labels
 from understudy.tokenization import TextEncoder
 from understudy.training import label, networks
-from understudy.training.labeling import read_labels
 from understudy.training.loop import infer
 
 SPLITS = ("train", "val", "unlabeled")

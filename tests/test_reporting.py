@@ -30,7 +30,7 @@ from understudy.soft_terms import whole_loss
 
 PICTURES = (
     "accuracy.png", "tradeoff.png", "training.png", "confusion.png", "calibration-reliability.png",
-    "risk-coverage.png", "labels.png",
+    "risk-coverage.png", "teacher_vs_student_accuracy.png", "teacher_vs_student_label_distribution.png",
 )  # fmt: skip
 FILES = {"report.html", "report.md", "results.json", "calibration.csv", *PICTURES}
 
@@ -242,7 +242,9 @@ def test_empty_fields_leave_dashes(benchmark: Path, results: Score, tmp_path: Pa
     (tmp_path / "report").mkdir()
     html = write_report(source, tmp_path / "report").read_text()
     assert "None" not in html and "nan" not in re.sub(r"base64,[^\"]*", "", html)
-    assert {path.name for path in (tmp_path / "report").glob("*.png")} == {"accuracy.png", "labels.png"}
+    assert {path.name for path in (tmp_path / "report").glob("*.png")} == {
+        "accuracy.png", "teacher_vs_student_accuracy.png"
+    }  # fmt: skip
     for entry in bare["models"]:
         assert "None" not in model_card(bare, entry)
     Console(width=100, file=io.StringIO()).print(summary_table(bare))
@@ -258,7 +260,7 @@ def test_the_data_stage_record_is_understood(results: Score) -> None:
     record = {"splits": {"train": split, "unlabeled": {"rows": 9}}, "dropped": {"train": {"duplicate": 4}}}
     data = prepared(results | {"data": record})["data"]
     expected = {"counts": {"train": split["classes"]}, "majority": {"train": 0.66}, "dropped": {"train: duplicate": 4}}
-    assert data == expected
+    assert data == expected | {"of_the_teacher": {}}
 
 
 def test_logits_of_other_texts_are_refused(benchmark: Path, tmp_path: Path) -> None:

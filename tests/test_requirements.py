@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -30,6 +30,7 @@ from understudy.config import (
     DataConfig,
     DistillConfig,
     LabelConfig,
+    LabelPolicy,
     OptimizationConfig,
     Recipe,
     TaskConfig,
@@ -38,8 +39,9 @@ from understudy.config import (
 )
 from understudy.data.storing import read_split
 from understudy.data.task import UNLABELED
-from understudy.decision import label_permutation, softmax
+from understudy.decision import softmax
 from understudy.errors import ArtifactError, DataError
+from understudy.label_mapping import map_labels
 from understudy.metrics import confusion, per_class
 from understudy.preparation import prepare
 from understudy.soft_terms import SOFT_TERMS
@@ -285,11 +287,20 @@ def test_x15_a_word_network_gives_logits_and_minds_no_padding(finished_run: Path
     assert probabilities.sum() == pytest.approx(1.0)
 
 
-def test_x16_soft_labels_keep_the_whole_distribution(finished_run: Path) -> None:
+THREE = ("negative", "neutral", "positive")
+
+
+def test_x16_soft_labels_keep_the_whole_distribution_and_neutral_needs_a_policy(finished_run: Path) -> None:
     for shard in (finished_run / "labels").glob("*.parquet"):
         assert all(len(row) == 2 and np.isfinite(row).all() for row in pq.read_table(shard)["logits"].to_pylist())
     with pytest.raises(ArtifactError, match="neutral"):
-        label_permutation(["negative", "neutral", "positive"], ["negative", "positive"], {})
+        map_labels(THREE, ["negative", "positive"], {}, "exact")
+    probabilities = {"drop_and_renormalise": [0.25, 0.75], "abstain": [0.25, 0.75], "merge": [0.1, 0.9]}
+    for policy, expected in probabilities.items():
+        meant = {"neutral": "positive" if policy == "merge" else ""}
+        mapping = map_labels(THREE, ["negative", "positive"], meant, cast("LabelPolicy", policy))
+        assert softmax(mapping.apply(np.log([[0.1, 0.6, 0.3]])))[0] == pytest.approx(expected)
+        assert mapping.abstains(np.log([[0.1, 0.6, 0.3]])).tolist() == [policy == "abstain"]
 
 
 def test_x17_one_seed_drives_everything(finished_run: Path, tmp_path: Path) -> None:

@@ -28,11 +28,12 @@ from understudy.data.storing import read_split
 from understudy.errors import ArtifactError, InputError, RecipeError, UnderstudyError
 from understudy.pipeline import plan
 from understudy.progress import Silent
+from understudy.soft_labels import read_labels
 from understudy.tokenization import TextEncoder
 from understudy.training import distill, label, loop, networks, train
 from understudy.training.batches import pad
 from understudy.training.layers import look, map_layers, opened
-from understudy.training.shards import read_attention, read_hidden, read_labels
+from understudy.training.shards import read_attention, read_hidden
 from understudy.training.textcnn import TextCNN
 
 SHARED: dict[str, Any] = {
@@ -251,6 +252,13 @@ def test_a_pretrained_student_with_the_teachers_tokens_can_match_its_attention(s
     config = PretrainedStudent(**SHARED, model=str(stage.encoder), attention_weight=5.0, trim_vocabulary=True)
     history = losses(stage.distill(config), "attention_loss")
     assert history[-1] < history[0]
+
+
+def test_a_pruned_student_goes_on_to_match_layers_while_it_recovers(stage: Stage) -> None:
+    config = cut(hidden_weight=5.0, attention_weight=5.0, prune_heads=0.5, prune_units=0.5, recovery_epochs=1, epochs=1)
+    pruned = stage.distill(config)
+    assert len(losses(pruned, "hidden_loss")) == len(losses(pruned, "attention_loss")) == 2
+    assert pruned.details["pruned"].keys() == {"heads", "units"}
 
 
 def test_bf16_compares_layers_in_float32(stage: Stage) -> None:

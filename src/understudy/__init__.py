@@ -12,19 +12,24 @@ from .classifier import Classifier, Prediction
 from .errors import UnderstudyError
 
 if TYPE_CHECKING:
+    from .annotating import annotate
     from .benchmarking import benchmark
     from .calibration import calibrate
+    from .fetching import fetch
     from .preparation import prepare
+    from .pseudo_labeling import pseudo_label
+    from .pushing import push
     from .quantization import quantize
     from .reporting import report
 
 __all__ = [
-    "Artifact", "Classifier", "Prediction", "UnderstudyError", "benchmark", "calibrate", "prepare", "quantize",
-    "report",
+    "Artifact", "Classifier", "Prediction", "UnderstudyError", "annotate", "benchmark", "calibrate", "fetch",
+    "prepare", "pseudo_label", "push", "quantize", "report",
 ]  # fmt: skip
 
 _STAGES = {
-    "benchmark": "benchmarking", "calibrate": "calibration", "prepare": "preparation", "quantize": "quantization",
+    "annotate": "annotating", "benchmark": "benchmarking", "calibrate": "calibration", "fetch": "fetching",
+    "prepare": "preparation", "pseudo_label": "pseudo_labeling", "push": "pushing", "quantize": "quantization",
     "report": "reporting",
 }  # fmt: skip
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from . import speed
 from .artifact import Artifact, Plan, finished, writing
 from .calibration_metrics import calibration_study
-from .classifier import MODEL_FILE, TOKENIZER_FILE, Classifier, note_on_arithmetic
+from .classifier import TOKENIZER_FILE, note_on_arithmetic
 from .config import BenchmarkConfig
 from .controls import Control, bag_of_words, majority
 from .data.storing import read_split
@@ -61,7 +61,7 @@ class Entry:
 
     @property
     def variant(self) -> str:
-        """fp32, fp16 or int8."""
+        """fp32, fp16, int8, or a form that torch runs."""
         return str(self.artifact.details["variant"])
 
     @property
@@ -120,8 +120,8 @@ def benchmark(
         draft.task = source.task
         train, val, test = (read_split(data / f"{name}.parquet", name) for name in ("train", "val", "test"))
         controls = [majority(train, len(source.task.labels)), bag_of_words(train, val, len(source.task.labels))]
-        answers = _answers(entries, controls, test, progress)
-        known = _validation_logits(entries, val, progress)
+        answers = _answers(entries, controls, test, config.provider, progress)
+        known = _validation_logits(entries, val, config.provider, progress)
         rows = [_describe(entry, out.parent) for entry in entries]
         rows += [_describe_control(control) for control in controls]
         _add_quality(rows, answers, test, source.task, config, seed)
@@ -145,13 +145,14 @@ def _refuse_doubles(entries: Sequence[Entry]) -> None:
 
 
 def _answers(
-    entries: Sequence[Entry], controls: Sequence[Control], test: Split, progress: Progress
+    entries: Sequence[Entry], controls: Sequence[Control], test: Split, provider: str, progress: Progress
 ) -> dict[str, Answers]:
     answers = {}
     with progress.track("measure quality on test", len(entries) + len(controls)) as advance:
         for entry in entries:
             entry.artifact.verify()
-            answers[entry.key] = Answers(Classifier(entry.artifact).logits(test.texts), entry.artifact.temperature)
+            found = speed.logits_of(entry.artifact, test.texts, provider)
+            answers[entry.key] = Answers(found, entry.artifact.temperature)
             advance(1)
         for control in controls:
             answers[f"{control.name}/{_control_variant(control)}"] = Answers(control.answer(test.texts), 1.0)
@@ -159,12 +160,14 @@ def _answers(
     return answers
 
 
-def _validation_logits(entries: Sequence[Entry], val: Split, progress: Progress) -> dict[str, NDArray[np.float32]]:
+def _validation_logits(
+    entries: Sequence[Entry], val: Split, provider: str, progress: Progress
+) -> dict[str, NDArray[np.float32]]:
     """What each artifact answers where its temperature was fitted."""
     logits = {}
     with progress.track("measure confidence on validation", len(entries)) as advance:
         for entry in entries:
-            logits[entry.key] = Classifier(entry.artifact).logits(val.texts)
+            logits[entry.key] = speed.logits_of(entry.artifact, val.texts, provider)
             advance(1)
     return logits
 
@@ -175,7 +178,7 @@ def _describe(entry: Entry, root: Path) -> dict[str, Any]:
     calibration = artifact.measurements.get("calibration")
     return {
         "name": entry.name, "role": entry.role, "variant": entry.variant, "params": artifact.details["params"],
-        "bytes": artifact.bytes_of(MODEL_FILE, TOKENIZER_FILE), "temperature": artifact.temperature,
+        "bytes": artifact.bytes_of(*artifact.files), "temperature": artifact.temperature,
         "calibration": calibration and {key: calibration[key] for key in ("before", "after")},
         "warnings": [*artifact.warnings, *filter(None, [note_on_arithmetic(artifact)])],
         "rung": artifact.details.get("rung"),
@@ -250,19 +253,16 @@ def _add_speed(
     progress: Progress,
 ) -> dict[str, Any] | None:
     """Time everything in one interleaved measurement; returns the row of the teacher in a transformers pipeline."""
-    random = np.random.default_rng(0)
-    texts = [test.texts[row] for row in random.permutation(len(test))[: config.speed_texts]]
-    cores = available_cores()
-    threads = [1, cores] if cores > 1 else [1]
-    runners = {e.key: speed.classifier_runner(e.path) for e in entries if e.timed}
+    texts = [test.texts[row] for row in np.random.default_rng(0).permutation(len(test))[: config.speed_texts]]
+    threads = sorted({1, available_cores()})
+    runners = {e.key: speed.artifact_runner(e.artifact, config.provider) for e in entries if e.timed}
     runners["tfidf-lr/sklearn"] = speed.tfidf_runner(data)
     model = Artifact.load(teacher, "model") if teacher and config.pipeline else None
     if model and model.text:
         runners["teacher/torch"] = speed.pipeline_runner(str(model.path), model.text.max_length)
     with progress.track("measure speed", len(threads) * len(speed.BATCHES)) as advance:
-        found = dict(
-            zip(runners, speed.measure(list(runners.values()), texts, threads, config.repeats, advance), strict=True)
-        )
+        speeds = speed.measure(list(runners.values()), texts, threads, config.repeats, advance)
+    found = dict(zip(runners, speeds, strict=True))
     baselines = {"pipeline": found.get("teacher/torch"), "onnx_fp32": found.get("teacher/fp32")}
     for row in rows:
         _note_speed(row, found.get(f"{row['name']}/{row['variant']}"), baselines)
@@ -280,7 +280,7 @@ def _add_speed(
 
 def _note_speed(row: dict[str, Any], found: speed.Speed | None, baselines: Mapping[str, speed.Speed | None]) -> None:
     row["speed"] = found.rows if found else []
-    row["peak_rss"] = found.peak_rss if found else None
+    row["peak_rss"], row["nodes"] = (found.peak_rss, found.nodes) if found else (None, None)
     row["load_ms"] = round(found.load_ms, 1) if found and found.load_ms else None
     row["speedup_vs"] = {
         name: float(np.median(found.best[1] / baseline.best[1])) if found and baseline else None
@@ -296,17 +296,18 @@ def _comparisons(
     config: BenchmarkConfig,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Each student against the teacher, its FP32 source, its no-teacher twin and the bag of words, paired."""
+    """Each student against the teacher, its FP32 source, its twin, the bag of words and others of its shape, paired."""
     pairs: list[tuple[str, str]] = []
-    for entry in entries:
-        if entry.role != "student":
-            continue
+    students = [entry for entry in entries if entry.role == "student"]
+    shapes = [(entry.variant, entry.artifact.details["kind"], entry.artifact.details["params"]) for entry in students]
+    for index, entry in enumerate(students):
         name = entry.key
-        pairs.append((name, "teacher/fp32"))
-        pairs.append((name, f"{entry.name}-no-teacher/fp32"))
+        pairs += [(name, "teacher/fp32"), (name, f"{entry.name}-no-teacher/fp32")]
         if entry.variant != "fp32":
             pairs.append((name, f"{entry.name}/fp32"))
         pairs.append((name, "tfidf-lr/sklearn"))
+        alike = (other for other in range(index + 1, len(students)) if shapes[other] == shapes[index])
+        pairs += [(name, students[other].key) for other in alike]  # they differ by how they learnt
     return [
         compare(first, second, answers, test, task, config.bootstrap, seed)
         for first, second in pairs

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .artifact import Artifact, short_name
-from .classifier import Classifier
 from .data.storing import TEST_FILE, read_split
 from .data.task import Labels
 from .decision import fit_temperature, softmax
 from .metrics import brier, ece, nll
 from .progress import Progress, Silent
+from .speed import logits_of
 
 
 def calibrate(model: Path, data: Path, *, progress: Progress | None = None) -> Artifact:
@@ -30,7 +30,7 @@ def calibrate(model: Path, data: Path, *, progress: Progress | None = None) -> A
         needed.verify(without=TEST_FILE)
     val = read_split(data / "val.parquet", "val")
     with progress.track(f"calibrate {short_name(model)}", len(val)) as advance:
-        logits = Classifier(artifact).logits(val.texts)
+        logits = logits_of(artifact, val.texts)
         advance(len(val))
     temperature = fit_temperature(logits, val.labels)
     calibration = {

@@ -16,19 +16,21 @@ from numpy.typing import NDArray
 from .artifact import Artifact
 from .data.task import Task
 from .decision import softmax
-from .errors import ArtifactError, WorkError, first_line
-from .machine import available_cores, has_vnni, instruction_set
+from .errors import ArtifactError, InputError, WorkError, first_line
+from .machine import PROVIDERS, available_cores, has_vnni, instruction_set
 from .tokenization import TextEncoder, Tokens, batches
 
 MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
 LABELS_KEY = "labels"  # of the ONNX file's metadata: the label names as a JSON list, in the order of the logits
 
+_PACKAGES = {"cuda": "onnxruntime-gpu", "tensorrt": "onnxruntime-gpu", "openvino": "onnxruntime-openvino"}
+
 _log = logging.getLogger(__name__)
 
 # Tokens in one run of the session. Small groups stay in the cache: on 2,000 tweets and a 3-layer student one core
 # answers within 5 % of its best rate from 512 to 4,096.
-_TOKENS_PER_RUN = 1024
+TOKENS_PER_RUN = 1024
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,11 @@ class Classifier:
     """A loaded artifact. A prediction never depends on the other texts, their order or the number of threads.
 
     That holds because texts of different length never share a batch (so nothing is padded), and because each run
-    of the session uses one thread: `threads` runs go on at once.
+    of the session uses one thread: `threads` runs go on at once. It is tested on the CPU; another provider's arithmetic
+    is its own.
     """
 
-    def __init__(self, artifact: Artifact, threads: int | None = None) -> None:
+    def __init__(self, artifact: Artifact, threads: int | None = None, provider: str = "cpu") -> None:
         if artifact.task is None or artifact.text is None or MODEL_FILE not in artifact.files:
             raise ArtifactError(
                 f"{artifact.path} holds no {MODEL_FILE}; `understudy export` makes an ONNX artifact of a trained model"
@@ -57,7 +60,7 @@ class Classifier:
         self.labels: tuple[str, ...] = artifact.task.labels
         self.threads = threads or available_cores()
         self._encoder = TextEncoder.load(artifact.path / TOKENIZER_FILE, artifact.text)
-        self._session = open_session(artifact.path / MODEL_FILE)
+        self._session = open_session(artifact.path / MODEL_FILE, provider)
         width = self._session.get_outputs()[0].shape[-1]
         if isinstance(width, int) and width != len(self.labels):
             raise ArtifactError(f"{artifact.path}: the model has {width} outputs for {len(self.labels)} labels")
@@ -72,12 +75,18 @@ class Classifier:
         self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
 
     @classmethod
-    def load(cls, path: str | Path, threads: int | None = None) -> Classifier:
+    def load(cls, path: str | Path, threads: int | None = None, provider: str = "cpu") -> Classifier:
         """Open an artifact directory after checking the SHA-256 of its files; raises ArtifactError.
 
         `threads`: how many texts or groups of texts are worked on at once; by default one per available core.
+        `provider`: cpu, cuda, tensorrt or openvino; raises InputError where it cannot run the model.
         """
-        return cls(Artifact.load(Path(path), "model", verify=True), threads)
+        return cls(Artifact.load(Path(path), "model", verify=True), threads, provider)
+
+    @property
+    def nodes(self) -> dict[str, int]:
+        """How many nodes of the graph each of onnxruntime's providers runs."""
+        return nodes_by_provider(self._session)
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """One prediction per text, in order."""
@@ -100,7 +109,7 @@ class Classifier:
             raise TypeError(f"predict takes texts, got {strange!r:.60}; leave it out")
         result = np.empty((len(texts), len(self.labels)), dtype=np.float32)
         tokens = self._encoder.encode(texts)
-        groups = list(batches(tokens, _TOKENS_PER_RUN))
+        groups = list(batches(tokens, TOKENS_PER_RUN))
         run = self._pool.map if self._pool is not None and len(groups) > 1 else map
         for rows, logits in zip(groups, run(lambda rows: self._run([tokens[i] for i in rows]), groups), strict=True):
             result[rows] = logits
@@ -127,14 +136,51 @@ def note_on_arithmetic(artifact: Artifact) -> str:
     return "calibrated on a CPU without VNNI, which this one has: its answers may differ a little from those measured"
 
 
-def open_session(model: str | Path) -> ort.InferenceSession:
-    """An ONNX Runtime session of one thread that does not spin while idle."""
+def open_session(model: str | Path, provider: str = "cpu") -> ort.InferenceSession:
+    """An ONNX Runtime session of one thread that does not spin while idle.
+
+    Raises InputError if it would run on another provider than the one asked for, which onnxruntime only warns of.
+    """
+    wanted = _offered(provider)
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     options.log_severity_level = 3
     try:
-        return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(
+            str(model), options, providers=list(dict.fromkeys([wanted, PROVIDERS["cpu"]]))
+        )  # fmt: skip
     except Exception as error:  # onnxruntime raises bare classes of its own
         raise ArtifactError(f"{model} cannot be run: {first_line(error)}") from None
+    if session.get_providers()[0] != wanted or nodes_by_provider(session).get(wanted, 1) == 0:
+        raise InputError(
+            f"provider {provider!r} cannot run {model} here, and onnxruntime would go on with the CPU: check its "
+            "driver and libraries, or choose cpu"
+        )
+    return session
+
+
+def nodes_by_provider(session: ort.InferenceSession) -> dict[str, int]:
+    """How many nodes of its graph each provider was given; those registered alone, with 1, before onnxruntime 1.24."""
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return {session.get_providers()[0]: 1}
+    found = dict.fromkeys(session.get_providers(), 0)
+    for part in session.get_provider_graph_assignment_info():
+        found[part.ep_name] += len(part.get_nodes())
+    return found
+
+
+def _offered(provider: str) -> str:
+    """What onnxruntime calls a provider; raises InputError if the installed build has it not."""
+    if provider not in PROVIDERS:
+        raise InputError(f"unknown provider {provider!r}; choose one of {', '.join(PROVIDERS)}")
+    if PROVIDERS[provider] not in ort.get_available_providers():
+        here = [name for name, full in PROVIDERS.items() if full in ort.get_available_providers()]
+        package = _PACKAGES[provider]
+        raise InputError(
+            f"provider {provider!r} is not in the installed onnxruntime, which has {', '.join(here)}: "
+            f"pip uninstall onnxruntime, then pip install {package}"
+        )
+    return PROVIDERS[provider]

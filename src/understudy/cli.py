@@ -15,9 +15,13 @@ COMMANDS = {  # name: (what it does, the module in `commands` that holds it)
     "run": ("Do everything a recipe asks for, from data to report", "run"),
     "predict": ("Label texts or a file with an artifact", "predict"),
     "inspect": ("Say what an artifact is and check its files", "inspect"),
+    "fetch": ("Download models, data sets and files for work offline", "fetch"),
+    "push": ("Publish an artifact on the hub", "push"),
     "prepare": ("Check, cut and de-duplicate a recipe's data", "stages"),
     "train": ("Fine-tune the teacher", "stages"),
     "label": ("Write the teacher's soft labels", "stages"),
+    "annotate": ("Write texts with the teacher's answers as CSV and Parquet", "stages"),
+    "pseudo-label": ("Give texts without gold labels the teacher's", "stages"),
     "distill": ("Train a student on the soft labels", "stages"),
     "tune": ("Search the settings of a student", "tune"),
     "export": ("Turn a trained model into ONNX", "stages"),
@@ -38,7 +42,7 @@ class _Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f".commands.{COMMANDS[cmd_name][1]}", __package__)
-        command: click.Command = getattr(module, "command", None) or getattr(module, cmd_name)
+        command: click.Command = getattr(module, "command", None) or getattr(module, cmd_name.replace("-", "_"))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

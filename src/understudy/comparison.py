@@ -5,9 +5,8 @@ understudy benchmark runs/x/students/small/int8 runs/y/students/small/int8 --dat
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,11 @@ from numpy.typing import NDArray
 from . import speed
 from .artifact import MANIFEST, Artifact
 from .benchmarking import Answers, compare
-from .classifier import MODEL_FILE, TOKENIZER_FILE, Classifier
 from .config import BenchmarkConfig
 from .data.reading import read_labeled
 from .data.task import Split, Task
-from .decision import label_permutation
 from .errors import InputError
+from .label_mapping import label_permutation
 from .machine import available_cores, describe, versions
 from .metrics import evaluate
 from .progress import Progress, Silent
@@ -53,11 +51,13 @@ def compare_on_file(
     artifacts = {model: Artifact.load(Path(model), "model") for model in models if (Path(model) / MANIFEST).exists()}
     task = _common_task(artifacts)
     split = read_labeled(data, task, text, label, "file", ()).split
-    runners = {model: _runner(model, artifacts.get(model), max_length) for model in models}
+    runners = {model: _runner(model, artifacts.get(model), max_length, config.provider) for model in models}
     answers: dict[str, Answers] = {}
     with progress.track("measure quality", len(models)) as advance:
         for model in models:
-            answers[names[model]] = _answer(artifacts.get(model), runners[model], split, task, label_map or {})
+            answers[names[model]] = _answer(
+                artifacts.get(model), runners[model], split, task, label_map or {}, config.provider
+            )
             advance(1)
     random = np.random.default_rng(0)
     texts = [split.texts[row] for row in random.permutation(len(split))[: config.speed_texts]]
@@ -70,9 +70,9 @@ def compare_on_file(
         estimates = evaluate(answer.probabilities, split.labels, config.bootstrap, seed)
         rows.append(
             {
-                "name": names[model], "bytes": artifact.bytes_of(MODEL_FILE, TOKENIZER_FILE) if artifact else None,
+                "name": names[model], "bytes": _bytes(artifact) if artifact else None,
                 "metrics": {"file": {name: estimate.to_dict() for name, estimate in estimates.items()}},
-                "speed": found.rows, "peak_rss": found.peak_rss, "load_ms": found.load_ms,
+                "speed": found.rows, "peak_rss": found.peak_rss, "load_ms": found.load_ms, "nodes": found.nodes,
             }
         )  # fmt: skip
     pairs = combinations([names[model] for model in models], 2)
@@ -83,6 +83,53 @@ def compare_on_file(
             compare(first, second, answers, split, task, config.bootstrap, seed) for first, second in pairs
         ],
     }  # fmt: skip
+
+
+def time_on_sentences(
+    models: Sequence[str],
+    sentences: Path,
+    runs: int,
+    *,
+    max_length: int = 512,
+    provider: str = "cpu",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Time each model on the lines of a text file, one sentence at a time, in `runs` passes; needs no labels.
+
+    The models are those of `compare_on_file`. Milliseconds are over all sentences of all passes; texts per second
+    are the median of the passes. Lines with nothing in them are left out.
+    """
+    _check_names(models)
+    names = _distinct_names(models)
+    artifacts = {model: Artifact.load(Path(model), "model") for model in models if (Path(model) / MANIFEST).exists()}
+    texts = _lines(sentences)
+    runners = [replace(_runner(model, artifacts.get(model), max_length, provider), batches=(1,)) for model in models]
+    with (progress or Silent()).track("measure speed", len(speed.BATCHES)) as advance:
+        speeds = speed.measure(runners, texts, [1], runs, advance)
+    rows = [
+        {
+            "name": names[model],
+            "speed": found.rows,
+            "peak_rss": found.peak_rss,
+            "load_ms": found.load_ms,
+            "nodes": found.nodes,
+        }
+        for model, found in zip(models, speeds, strict=True)
+    ]
+    return {"n": len(texts), "runs": runs, "machine": describe(), "versions": versions(), "models": rows}
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: is not UTF-8 text: {error.reason} at byte {error.start}") from None
+    texts = [line for line in lines if line.strip()]
+    if not texts:
+        raise InputError(f"{file}: holds no sentence; expected one a line")
+    return texts
 
 
 def _check_names(models: Sequence[str]) -> None:
@@ -108,31 +155,44 @@ def _common_task(artifacts: dict[str, Artifact]) -> Task:
     return first[1]
 
 
-def _runner(model: str, artifact: Artifact | None, max_length: int) -> speed.Runner:
-    if artifact is None or MODEL_FILE not in artifact.files:
+def _runner(model: str, artifact: Artifact | None, max_length: int, provider: str) -> speed.Runner:
+    if artifact is not None and _ships(artifact):
+        return speed.artifact_runner(artifact, provider)
+    if artifact is None or artifact.details.get("architecture") == "transformer":
         length = artifact.text.max_length if artifact and artifact.text else max_length
         return speed.pipeline_runner(model, length)
-    return speed.classifier_runner(Path(model))
+    return speed.torch_runner(Path(model))
+
+
+def _ships(artifact: Artifact) -> bool:
+    """Whether it is a form of a model for use, not what a training wrote."""
+    return str(artifact.details.get("variant", "torch")) != "torch"
+
+
+def _bytes(artifact: Artifact) -> int:
+    """All that it takes; the epochs that a training kept are no part of the model."""
+    return artifact.bytes_of(*(name for name in artifact.files if "/" not in name))
 
 
 def _answer(
-    artifact: Artifact | None, runner: speed.Runner, split: Split, task: Task, label_map: Mapping[str, str]
+    artifact: Artifact | None,
+    runner: speed.Runner,
+    split: Split,
+    task: Task,
+    label_map: Mapping[str, str],
+    provider: str,
 ) -> Answers:
-    if artifact is not None and MODEL_FILE in artifact.files:
+    if artifact is not None and _ships(artifact):
         artifact.verify()
-        return Answers(Classifier(artifact).logits(split.texts), artifact.temperature)
+        return Answers(speed.logits_of(artifact, split.texts, provider), artifact.temperature)
     return Answers(_torch_logits(runner, split, task, {} if artifact else label_map), 1.0)
 
 
 def _torch_logits(runner: speed.Runner, split: Split, task: Task, label_map: Mapping[str, str]) -> NDArray[np.float32]:
     """Logits (n, labels) in the order of the task's labels."""
-    with tempfile.TemporaryDirectory() as directory, speed.workers([runner], available_cores()) as (worker,):
-        texts, out = Path(directory) / "texts.json", Path(directory) / "logits.npy"
-        texts.write_text(json.dumps(list(split.texts)), encoding="utf-8")
+    with speed.workers([runner], available_cores()) as (worker,):
         order = label_permutation(worker.ask({"do": "labels"})["labels"], task.labels, label_map)
-        worker.ask({"do": "logits", "texts": str(texts), "out": str(out)})
-        logits: NDArray[np.float32] = np.load(out)[:, order]
-        return logits
+        return worker.logits(split.texts)[:, order]
 
 
 def _distinct_names(models: Sequence[str]) -> dict[str, str]:

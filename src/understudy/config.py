@@ -16,16 +16,22 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from .errors import RecipeError
 from .explaining import explain
-from .sections import NAME, Positive, Proportion
+from .sections import NAME, Positive, Proportion, Variant
+from .sections import BenchmarkConfig as BenchmarkConfig
 from .sections import DistillConfig as DistillConfig
 from .sections import LabelConfig as LabelConfig
+from .sections import LabelPolicy as LabelPolicy
 from .sections import OptimizationConfig as OptimizationConfig
+from .sections import PruningConfig as PruningConfig
 from .sections import Section as Section
+from .sections import TeacherConfig as TeacherConfig
 from .soft_terms import FOLDED_STATES, LAYER_TERMS, TWO_LABELS, inherited
 from .space import TuneConfig, search_space
 
 Normalization = Literal["html", "nfc", "users", "links"]
 Metric = Literal["accuracy", "macro_f1", "macro_recall"]
+TableFormat = Literal["csv", "parquet"]
+FORMATS: tuple[TableFormat, ...] = ("csv", "parquet")
 S = TypeVar("S", bound=Section)
 
 
@@ -47,11 +53,16 @@ class TaskConfig(Section):
 class DataConfig(Section):
     """Where the texts are and how they are cut into splits."""
 
-    train: str = Field(description="file of labelled texts (.csv .tsv .jsonl .parquet), or a split name with `hub`")
+    train: str = Field(description="file of labelled texts, its URL#sha256=HEX, or a split name with `hub`")
+    train_labels: bool = Field(
+        True, description="false: labels in `train` are not read; students learn from a ready teacher alone"
+    )
     val: str = Field("", description="validation file or split; empty: cut from train")
     test: str = Field("", description="test file or split; empty: cut from train")
     unlabeled: list[str] = Field([], description="files of texts without labels, added to the transfer set")
-    hub: str = Field("", description="name of a data set on the Hugging Face hub; train, val and test are its splits")
+    hub: str = Field(
+        "", description="data set on the Hugging Face hub (NAME[@REVISION]), of which train, val, test are splits"
+    )
     hub_config: str = Field("", description="configuration of the hub data set")
     text: str = Field("text", description="column of the text")
     label: str = Field("label", description="column of the label: a declared name, or its index")
@@ -77,27 +88,8 @@ class DataConfig(Section):
             raise ValueError("val_size + test_size must leave rows to train on")
         if self.hub_config and not self.hub:
             raise ValueError("hub_config needs hub")
-        return self
-
-
-class TeacherConfig(OptimizationConfig):
-    """The large classifier."""
-
-    model: str = Field("bundled:minilm-l6", description="hub name, directory (as seen from here) or bundled:minilm-l6")
-    train: bool = Field(True, description="fine-tune it; false: a ready classifier, taken as it is")
-    label_map: dict[str, str] = Field({}, description="the ready classifier's label names to the task's")
-    max_length: int = Field(128, ge=4, le=8192, description="tokens kept of a text")
-    freeze_encoder: bool = Field(False, description="train the classification head only")
-
-    @model_validator(mode="after")
-    def _ready(self) -> Self:
-        if self.train and self.label_map:
-            raise ValueError("label_map is for a ready classifier: set train = false")
-        if not self.train:
-            unused = sorted(self.model_fields_set & set(OptimizationConfig.model_fields))
-            unused += ["freeze_encoder"] if self.freeze_encoder else []
-            if unused:
-                raise ValueError(f"a ready classifier (train = false) is not trained: remove {', '.join(unused)}")
+        if not self.train_labels and not self.test:
+            raise ValueError("without train_labels a test split cut from train has no labels: set test")
         return self
 
 
@@ -120,7 +112,7 @@ class _Student(DistillConfig):
         return length
 
 
-class CutStudent(_Student):
+class CutStudent(_Student, PruningConfig):
     """The teacher with fewer layers."""
 
     kind: Literal["cut"] = "cut"
@@ -136,7 +128,7 @@ class CutStudent(_Student):
         return layers
 
 
-class PretrainedStudent(_Student):
+class PretrainedStudent(_Student, PruningConfig):
     """Another pretrained encoder with its own tokenizer."""
 
     kind: Literal["pretrained"] = "pretrained"
@@ -209,15 +201,6 @@ class QuantizeConfig(Section):
     gate: bool = Field(True, description="compare with the source on validation, repair or refuse")
 
 
-class BenchmarkConfig(Section):
-    """What is measured on the test split."""
-
-    speed_texts: Positive = Field(400, description="test texts in a timed pass")
-    repeats: Positive = Field(3, description="interleaved timed passes per model; the median counts")
-    bootstrap: int = Field(2000, ge=100, description="resamples behind an interval")
-    pipeline: bool = Field(True, description="time the teacher in a plain transformers pipeline, too")
-
-
 class Recipe(Section):
     """A whole run."""
 
@@ -228,11 +211,14 @@ class Recipe(Section):
     label: LabelConfig = LabelConfig()
     distill: DistillConfig = DistillConfig()
     students: list[StudentConfig] = Field(min_length=1)
-    variants: list[Literal["fp32", "fp16", "int8"]] = Field(
+    variants: list[Variant] = Field(
         ["fp32", "fp16", "int8"], min_length=1, description="files made and measured for each student"
     )
     controls: Literal["first", "all", "none"] = Field(
         "first", description="which students get a twin that learns without the teacher"
+    )
+    annotated: list[TableFormat] = Field(
+        [], description="files of all texts with the teacher's label and probabilities, beside the models"
     )
     export: ExportConfig = ExportConfig()
     quantize: QuantizeConfig = QuantizeConfig()
@@ -262,11 +248,26 @@ class Recipe(Section):
             raise ValueError(
                 "label.folds trains the teacher again, and train = false leaves it as it is: set folds = 0"
             )
+        if not self.data.train_labels:
+            self._without_gold()
         if len(self.task.labels) == 2 and any(student.loss == "dkd" for student in self.students):
             raise ValueError(TWO_LABELS)
         if self.labelling.folds and self.labelling.hidden_states:
             raise ValueError(FOLDED_STATES)
         return self
+
+    def _without_gold(self) -> None:
+        """Refuse what needs the gold labels that are not read."""
+        none = "data.train_labels = false leaves no gold labels:"
+        if self.teacher.train:
+            raise ValueError(f"{none} the teacher cannot be trained; set teacher.train = false")
+        if self.controls != "none":
+            raise ValueError(f'{none} no student can learn without the teacher; set controls = "none"')
+        for student in self.students:
+            if student.needs_gold:
+                raise ValueError(f"{none} student {student.name} cannot have {student.needs_gold}")
+        if sought := {"soft_weight", "correct_teacher", "class_weights"} & set(self.tune.space):
+            raise ValueError(f"{none} tune.space cannot have {', '.join(sorted(sought))}")
 
     @model_validator(mode="after")
     def _search(self) -> Self:

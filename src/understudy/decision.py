@@ -1,15 +1,14 @@
-"""From logits to probabilities: softmax, calibration temperature, the order of a foreign classifier's labels."""
+"""From logits to probabilities: softmax, calibration temperature."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .data.task import UNLABELED, Labels
-from .errors import ArtifactError, WorkError
+from .errors import WorkError
 
 TEMPERATURES = (0.05, 20.0)
 
@@ -54,27 +53,6 @@ def fit_temperature(logits: ArrayLike, labels: Labels) -> float:
     return math.exp((low + high) / 2)
 
 
-def label_permutation(theirs: Sequence[str], ours: Sequence[str], mapping: Mapping[str, str]) -> list[int]:
-    """For each of our labels the column of a foreign classifier, whose names `mapping` translates into ours.
-
-    A name that is not one of ours may still be one in another case, if only one of ours fits.
-    """
-    meant = [_our_name(mapping.get(name, name), ours) for name in theirs]
-    problems = {
-        "missing": [name for name in ours if name not in meant],
-        "extra": [name for name, our in zip(theirs, meant, strict=True) if our is None],
-        "doubled": [name for name in ours if meant.count(name) > 1],
-        "in label_map but not the classifier's": [name for name in mapping if name not in theirs],
-    }
-    if any(problems.values()):
-        found = "; ".join(f"{kind}: {_quoted(names)}" for kind, names in problems.items() if names)
-        raise ArtifactError(
-            f"the classifier's labels do not fit the task's: {found}; got {_quoted(theirs)}, expected {_quoted(ours)};"
-            " set label_map to give each of the classifier's labels one of the task's"
-        )
-    return [meant.index(name) for name in ours]
-
-
 def _shifted(logits: ArrayLike, temperature: float) -> NDArray[np.float64]:
     """Logits over temperature, minus the largest of their row."""
     if not temperature > 0:
@@ -82,14 +60,3 @@ def _shifted(logits: ArrayLike, temperature: float) -> NDArray[np.float64]:
     # In C order every row is summed on its own; a column-major array would be summed across rows, in another order.
     scaled = np.array(logits, dtype=np.float64, order="C") / temperature
     return np.asarray(scaled - scaled.max(axis=-1, keepdims=True))
-
-
-def _our_name(name: str, ours: Sequence[str]) -> str | None:
-    if name in ours:
-        return name
-    alike = [our for our in ours if our.casefold() == name.casefold()]
-    return alike[0] if len(alike) == 1 else None
-
-
-def _quoted(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names))

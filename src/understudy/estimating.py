@@ -16,19 +16,20 @@ from typing import Any
 import numpy as np
 
 from .artifact import Artifact
-from .config import BiLSTMStudent, CutStudent, Recipe, StudentConfig, TextCNNStudent, TransformerStudent
+from .claiming import refuse_another_task
+from .config import BiLSTMStudent, CutStudent, PruningConfig, Recipe, StudentConfig, TextCNNStudent, TransformerStudent
 from .data.preparing import prepare
 from .data.task import Task
 from .errors import ArtifactError
 from .layer_checks import check_layers
-from .pipeline import Step, plan, refuse_another_task, twins
+from .pipeline import Step, plan, twins
 from .preparation import digests
 from .progress import Silent
 
 _PIECES_PER_WORD = 1.35  # English WordPiece, with punctuation
 _UTILIZATION = 0.5  # of the measured rate that a training reaches: norms, softmax and the optimiser take the rest
 _OVERHEAD = {"fp32": 6.0, "int8": 6.0, "benchmark": 40.0, "report": 10.0}  # seconds, whatever the size of the model
-_BYTES = {"fp32": 4, "fp16": 2, "int8": 1}  # per parameter
+_BYTES = {"fp32": 4, "fp16": 2, "int8": 1, "torchscript": 4, "exported": 4, "torch-fp16": 2}  # per parameter
 
 
 @dataclass(frozen=True)
@@ -131,12 +132,19 @@ def _work(recipe: Recipe, rows: Mapping[str, int], teacher: _Size, students: Map
     measured = (rows["val"] + rows["test"] + 2 * timed) * teacher.per_token
     for student in recipe.students:
         size, home = students[student.name], f"students/{student.name}"
-        work[f"{home}/torch"] = (3 * transfer + rows["val"]) * student.epochs * size.per_token
+        work[f"{home}/torch"] = (3 * transfer + rows["val"]) * _passes(student) * size.per_token
         work |= {f"{home}/{variant}": 3 * rows["val"] * size.per_token for variant in recipe.variants}
         measured += (rows["val"] + rows["test"] + timed) * len(recipe.variants) * size.per_token
     for student in twins(recipe):
         work[f"controls/{student.name}-no-teacher/torch"] = work[f"students/{student.name}/torch"]
     return work | {"benchmark": measured}
+
+
+def _passes(student: StudentConfig) -> int:
+    """Epochs of a student, those after pruning included."""
+    if isinstance(student, PruningConfig) and student.prunes:
+        return student.epochs + student.recovery_epochs
+    return student.epochs
 
 
 def _disk(recipe: Recipe, teacher: _Size, students: Mapping[str, _Size]) -> int:

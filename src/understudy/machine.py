@@ -10,7 +10,13 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+Provider = Literal["cpu", "cuda", "tensorrt", "openvino"]
+PROVIDERS: dict[str, str] = {  # what onnxruntime calls them
+    "cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+}  # fmt: skip
 
 _RECORDED = ("understudy", "numpy", "onnxruntime", "tokenizers", "onnx", "torch", "transformers", "scikit-learn")
 _INSTRUCTION_SETS = (

@@ -2,7 +2,9 @@
 
 DIR/
 ├── data/  teacher/  teacher-fp32/  labels/
-├── students/NAME/{torch,fp32,fp16,int8}/
+├── pseudo-labels/      the data with the teacher's labels, where train has none
+├── annotated/          the texts with the teacher's answers, on request
+├── students/NAME/{torch,fp32,fp16,int8,torchscript,exported,torch-fp16}/
 ├── controls/NAME-no-teacher/{torch,fp32}/
 ├── tune/               searches; see `searching`
 ├── benchmark/          results, test logits
@@ -11,32 +13,28 @@ DIR/
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from . import variants
+from .annotating import annotate
 from .artifact import MANIFEST, Artifact
 from .benchmarking import RESULTS, Entry, benchmark
 from .calibration import calibrate
+from .claiming import claimed
 from .classifier import TOKENIZER_FILE
 from .config import Recipe, StudentConfig
-from .errors import InputError, RecipeError
 from .files import write_atomically
+from .label_mapping import mapping_summary
 from .layer_checks import check_layers
 from .preparation import prepare, summary
 from .progress import Progress
-from .quantization import GateRefusedError, Precision, quantize
+from .pseudo_labeling import pseudo_label
 from .reporting import model_card, report
-
-NOTE = "run.json"
-LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -57,15 +55,6 @@ def run(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> dic
     return results
 
 
-@contextmanager
-def claimed(out: Path, recipe: Recipe) -> Iterator[None]:
-    """Work in a directory alone, as the recipe's task; raises RecipeError for a directory of another task."""
-    with _locked(out):
-        refuse_another_task(out, recipe)
-        _claim(out, recipe)
-        yield
-
-
 def work(steps: Sequence[Step], progress: Progress) -> None:
     """Do the stages that are not done yet, one after the other."""
     for number, step in enumerate(steps, 1):
@@ -82,6 +71,8 @@ def _tell(made: Artifact | None, progress: Progress) -> None:
     if made.kind == "labels":
         means = ", ".join(f"{name} {mean:.3f}" for name, mean in made.measurements["confidence"].items())
         progress.note(f"  mean confidence of the teacher: {means}")
+        for line in mapping_summary(made.measurements.get("label_mapping")):
+            progress.note(f"  {line}")
         for column in ("hidden", "attention"):
             if size := made.measurements.get(f"{column}_bytes"):
                 progress.note(f"  {column} of the teacher's layers: {size / 1e6:.1f} MB")
@@ -125,8 +116,21 @@ def plan(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> It
         ("teacher",),
         recipe.export.model_dump(),
     )
-    yield Step("teacher-fp32 calibrated", _calibrator(onnx, data, progress), ("teacher-fp32",))
-    finals, refused = ["teacher-fp32 calibrated"], list[str]()
+    if recipe.annotated:
+        yield Step(
+            "annotated",
+            lambda: annotate(labels, data, out / "annotated", recipe.annotated, progress=progress),
+            ("labels",),
+            {"formats": recipe.annotated},
+        )
+    known = known_data(recipe, out)
+    if known != data:
+        answer = partial(pseudo_label, labels, data, known, progress=progress)
+        yield Step(known.name, answer, ("labels",))
+    finals, refused = ["teacher-fp32", known.name], list[str]()
+    if recipe.data.train_labels or recipe.data.val:  # its own answers would say nothing about how sure it should be
+        finals.append("teacher-fp32 calibrated")
+        yield Step(finals[-1], _calibrator(onnx, known, progress), ("teacher-fp32", known.name))
     for student in recipe.students:
         for step in _student_steps(student, recipe, out, refused, progress):
             finals.append(step.out)
@@ -147,18 +151,23 @@ def twins(recipe: Recipe) -> list[StudentConfig]:
     return {"none": [], "first": list(recipe.students[:1]), "all": list(recipe.students)}[recipe.controls]
 
 
+def known_data(recipe: Recipe, out: Path) -> Path:
+    """The data that all stages after the labels read: where train has no gold labels, that with the teacher's."""
+    return out / ("data" if recipe.data.train_labels else "pseudo-labels")
+
+
 def _student_steps(
     student: StudentConfig, recipe: Recipe, out: Path, refused: list[str], progress: Progress
 ) -> Iterator[Step]:
     from .training import distill, export
 
-    seed, data = recipe.seed, out / "data"
+    seed, data = recipe.seed, known_data(recipe, out)
     home = out / "students" / student.name
     name = f"students/{student.name}"
     yield Step(
         f"{name}/torch",
         lambda: distill(out / "teacher", out / "labels", data, home / "torch", student, seed=seed, progress=progress),
-        ("labels",),
+        ("labels", data.name),
         student.model_dump(),
     )
     yield Step(
@@ -170,25 +179,9 @@ def _student_steps(
     for variant in recipe.variants:
         file = f"{name}/{variant}"
         if variant != "fp32":
-            work = _quantizer(home, variant, recipe, data, refused, progress)
-            yield Step(file, work, (f"{name}/fp32",), recipe.quantize.model_dump())
+            work, source, settings = variants.maker(home, variant, recipe, data, refused, progress)
+            yield Step(file, work, (f"{name}/{source}",), settings.model_dump())
         yield Step(f"{file} calibrated", _calibrator(home / variant, data, progress), (file,))
-
-
-def _quantizer(
-    home: Path, variant: Precision, recipe: Recipe, data: Path, refused: list[str], progress: Progress
-) -> Callable[[], Artifact | None]:
-    def work() -> Artifact | None:
-        source, file, seed = home / "fp32", home / variant, recipe.seed
-        try:
-            return quantize(source, data, file, recipe.quantize, precision=variant, seed=seed, progress=progress)
-        except GateRefusedError as refusal:  # the other files are fine: the run goes on without this one
-            shutil.rmtree(file, ignore_errors=True)  # one of an older recipe must not be measured
-            progress.note(f"  warning: {refusal}")
-            refused.append(str(refusal))
-            return None
-
-    return work
 
 
 def _calibrator(model: Path, data: Path, progress: Progress) -> Callable[[], None]:
@@ -202,7 +195,7 @@ def _calibrator(model: Path, data: Path, progress: Progress) -> Callable[[], Non
 def _twin_steps(student: StudentConfig, recipe: Recipe, out: Path, progress: Progress) -> Iterator[Step]:
     from .training import distill, export
 
-    seed, data = recipe.seed, out / "data"
+    seed, data = recipe.seed, known_data(recipe, out)
     home = out / "controls" / f"{student.name}-no-teacher"
     name = f"controls/{home.name}"
 
@@ -227,11 +220,12 @@ def _measure(recipe: Recipe, out: Path, refused: list[str], progress: Progress) 
         entries += [Entry(student.name, "student", home) for home in homes if home.exists()]
     for name in (f"{student.name}-no-teacher" for student in twins(recipe)):
         entries.append(Entry(name, "control", out / "controls" / name / "fp32", timed=False))
-    shown = recipe.model_dump(exclude={"tune"})  # a search changes nothing in a run
-    notes = {"recipe": shown, "training": _trainings(recipe, out), "refused": refused}
-    notes |= {"teacher_confidence": Artifact.load(out / "labels").measurements["confidence"]}
+    shown = recipe.model_dump(exclude={"tune", "annotated"})  # they change nothing that is measured
+    notes: dict[str, Any] = {"recipe": shown, "training": _trainings(recipe, out), "refused": refused}
+    labels = Artifact.load(out / "labels").measurements
+    notes |= {"teacher_confidence": labels["confidence"], "label_mapping": labels.get("label_mapping")}
     return benchmark(
-        entries, out / "data", out / "benchmark", recipe.benchmark, teacher=out / "teacher", notes=notes,
+        entries, known_data(recipe, out), out / "benchmark", recipe.benchmark, teacher=out / "teacher", notes=notes,
         seed=recipe.seed, progress=progress,
     )  # fmt: skip
 
@@ -268,55 +262,3 @@ def _trainings(recipe: Recipe, out: Path) -> list[dict[str, Any]]:
         for name, made in trained.items()
         if "history" in made.measurements
     ]
-
-
-def refuse_another_task(out: Path, recipe: Recipe) -> None:
-    """Raise RecipeError if the data of another task is prepared in the directory."""
-    note, ours = out / NOTE, _owner(recipe)
-    if not (note.exists() and (out / "data" / MANIFEST).exists()):
-        return
-    try:
-        theirs = json.loads(note.read_text(encoding="utf-8"))
-        task, labels = theirs["task"], ", ".join(theirs["labels"])
-    except (ValueError, KeyError, TypeError):
-        raise RecipeError(f"{note} is damaged; choose another --out, or delete {out}") from None
-    if theirs != ours:
-        raise RecipeError(
-            f"{out} belongs to the task {task!r} with labels {labels}; this recipe's task is {ours['task']!r} with "
-            f"{', '.join(recipe.task.labels)}: choose another --out"
-        )
-
-
-def _claim(out: Path, recipe: Recipe) -> None:
-    """Mark a directory as this task's."""
-    note, content = out / NOTE, json.dumps(_owner(recipe), ensure_ascii=False).encode()
-    if not note.exists() or note.read_bytes() != content:
-        write_atomically(note, content)
-
-
-def _owner(recipe: Recipe) -> dict[str, Any]:
-    return {"task": recipe.task.name, "labels": list(recipe.task.labels)}
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """One run at a time in a directory; the lock goes with the process, however it ends."""
-    try:
-        if out.is_dir() and any(out.iterdir()) and not (out / NOTE).exists() and not (out / LOCK).exists():
-            raise RecipeError(f"{out} holds files that understudy did not write; choose another --out or empty it")
-        out.mkdir(parents=True, exist_ok=True)
-        handle = os.open(out / LOCK, os.O_CREAT | os.O_RDWR)
-    except (FileExistsError, NotADirectoryError):
-        raise InputError(f"{out} is not a directory; choose another --out") from None
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise InputError(f"{out} cannot be written to: {error.strerror}; choose another --out") from None
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"another understudy is at work in {out}; wait for it or choose another --out") from None
-        yield
-    finally:
-        os.close(handle)

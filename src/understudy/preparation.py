@@ -60,6 +60,8 @@ def summary(prepared: Artifact) -> list[str]:
         majority = f"; always {split['majority']['label']}: {split['majority']['share']:.1%}" if classes else ""
         if split["rows"]:
             lines.append(f"{name:<10} {split['rows']:>8} rows  {classes}{majority}")
+    for name, told in prepared.measurements.get("labels_of_the_teacher", {}).items():
+        lines.append(f"{name}: {told['labelled']} labels are the teacher's; {told['unanswered']} texts left out")
     return lines
 
 

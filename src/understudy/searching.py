@@ -12,12 +12,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from .claiming import claimed
 from .config import Recipe
-from .pipeline import claimed, plan, work
+from .pipeline import known_data, plan, work
 from .progress import Progress
 from .reporting import draw_search
 
-_NEEDED = ("data", "teacher", "labels")
+_NEEDED = ("data", "teacher", "labels", "pseudo-labels")
 
 
 def home_of(out: Path, recipe: Recipe) -> Path:
@@ -35,7 +36,7 @@ def search(
     with claimed(out, recipe):
         work([step for step in plan(recipe, out, base, progress) if step.out in _NEEDED], progress)
         found = tune(
-            out / "teacher", out / "labels", out / "data", home, recipe.tuned, recipe.tune, seed=recipe.seed,
+            out / "teacher", out / "labels", known_data(recipe, out), home, recipe.tuned, recipe.tune, seed=recipe.seed,
             workers=workers, storage=storage, progress=progress,
         )  # fmt: skip
         draw_search(home)

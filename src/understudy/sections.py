@@ -7,10 +7,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from .machine import Provider
 from .soft_terms import FOLDED_STATES, Loss, cannot, readers, unread
 
 Proportion = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
+LabelPolicy = Literal["exact", "drop_and_renormalise", "merge", "abstain"]
+# fp32, fp16 and int8 are ONNX files; the others need torch to run
+Variant = Literal["fp32", "fp16", "int8", "torchscript", "exported", "torch-fp16"]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
@@ -46,6 +50,31 @@ class OptimizationConfig(Section):
         "auto", description="auto: bf16 where the device multiplies it faster"
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+
+
+class TeacherConfig(OptimizationConfig):
+    """The large classifier."""
+
+    model: str = Field("bundled:minilm-l6", description="hub name, directory (as seen from here) or bundled:minilm-l6")
+    train: bool = Field(True, description="fine-tune it; false: a ready classifier, taken as it is")
+    label_map: dict[str, str] = Field({}, description="the ready classifier's label names to the task's; \"\": none")
+    label_policy: LabelPolicy = Field(
+        "exact", description="how labels of a ready classifier that are not the task's, one for one, become those"
+    )
+    max_length: int = Field(128, ge=4, le=8192, description="tokens kept of a text")
+    freeze_encoder: bool = Field(False, description="train the classification head only")
+
+    @model_validator(mode="after")
+    def _ready(self) -> Self:
+        for name in ("label_map", "label_policy"):
+            if self.train and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is for a ready classifier: set train = false")
+        if not self.train:
+            unused = sorted(self.model_fields_set & set(OptimizationConfig.model_fields))
+            unused += ["freeze_encoder"] if self.freeze_encoder else []
+            if unused:
+                raise ValueError(f"a ready classifier (train = false) is not trained: remove {', '.join(unused)}")
+        return self
 
 
 class DistillConfig(OptimizationConfig):
@@ -93,6 +122,36 @@ class DistillConfig(OptimizationConfig):
             raise ValueError("layer_map is read by hidden_weight and attention_weight, which are 0: raise one")
         return self
 
+    @property
+    def needs_gold(self) -> str:
+        """The setting that takes gold labels, as one says it; empty if the teacher's answers are all that is read."""
+        if self.soft_weight < 1:
+            return f"soft_weight = {self.soft_weight:g}"
+        return "correct_teacher" if self.correct_teacher else ""
+
+
+class PruningConfig(DistillConfig):
+    """What is taken out of a transformer student once it is trained, and how long it recovers."""
+
+    prune_heads: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="share of each layer's attention heads to remove; transformers alone cannot open the result"
+    )
+    prune_units: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="share of each layer's feed-forward units to remove"
+    )
+    recovery_epochs: Positive = Field(2, description="passes over the transfer set after that, at most")
+
+    @property
+    def prunes(self) -> bool:
+        """Whether anything is to be removed."""
+        return bool(self.prune_heads or self.prune_units)
+
+    @model_validator(mode="after")
+    def _recovery(self) -> Self:
+        if not self.prunes and self.recovery_epochs != type(self).model_fields["recovery_epochs"].default:
+            raise ValueError("recovery_epochs come after pruning: set prune_heads or prune_units, or remove it")
+        return self
+
 
 class LabelConfig(Section):
     """How soft labels are written."""
@@ -127,3 +186,13 @@ class LabelConfig(Section):
         """These settings, and what students need who have these weights."""
         needed = {"hidden_weight": "hidden_states", "attention_weight": "attention"}
         return self.model_copy(update={needed[weight]: True for weight in weights})
+
+
+class BenchmarkConfig(Section):
+    """What is measured on the test split."""
+
+    speed_texts: Positive = Field(400, description="test texts in a timed pass")
+    repeats: Positive = Field(3, description="interleaved timed passes per model; the median counts")
+    bootstrap: int = Field(2000, ge=100, description="resamples behind an interval")
+    provider: Provider = Field("cpu", description="what onnxruntime runs the models on")
+    pipeline: bool = Field(True, description="time the teacher in a plain transformers pipeline, too")

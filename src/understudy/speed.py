@@ -16,9 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .artifact import Artifact
+from .classifier import Classifier
 from .errors import WorkError
+from .machine import available_cores
 
 BATCHES = (1, 32, 256)
+TORCH_VARIANTS = ("torchscript", "exported", "torch-fp16")  # files of a student that torch must run
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,14 @@ class Runner:
         return [sys.executable, "-m", self.module, *self.what, str(threads), *self.options]
 
 
-def classifier_runner(path: Path) -> Runner:
+def classifier_runner(path: Path, provider: str = "cpu") -> Runner:
     """An artifact in the runtime."""
-    return Runner("understudy.worker", ("classifier", str(path)))
+    return Runner("understudy.worker", ("classifier", str(path)), (provider,))
+
+
+def torch_runner(path: Path) -> Runner:
+    """An artifact of a form that torch runs."""
+    return Runner("understudy.training.torch_worker", (str(path),))
 
 
 def tfidf_runner(data: Path) -> Runner:
@@ -51,6 +60,21 @@ def pipeline_runner(what: str, max_length: int) -> Runner:
     return Runner("understudy.training.pipeline_worker", (what,), (str(max_length),), batches=(1, 32))
 
 
+def artifact_runner(artifact: Artifact, provider: str = "cpu") -> Runner:
+    """What a student ships as: ONNX in the runtime, or a form that torch runs."""
+    if artifact.details.get("variant") in TORCH_VARIANTS:
+        return torch_runner(artifact.path)
+    return classifier_runner(artifact.path, provider)
+
+
+def logits_of(artifact: Artifact, texts: Sequence[str], provider: str = "cpu") -> NDArray[np.float32]:
+    """Raw logits (n, labels) of an artifact: by `Classifier`, or where torch must run it by its worker."""
+    if artifact.details.get("variant") not in TORCH_VARIANTS:
+        return Classifier(artifact, provider=provider).logits(texts)
+    with workers([torch_runner(artifact.path)], available_cores()) as (worker,):
+        return worker.logits(texts)
+
+
 @dataclass
 class Speed:
     """What was measured of one model; `load_ms` is the time from the start of a process to its first answer."""
@@ -59,6 +83,7 @@ class Speed:
     best: dict[int, NDArray[np.float64]] = field(default_factory=dict)  # threads → texts/s of each pass, best batch
     peak_rss: int | None = None
     load_ms: float | None = None
+    nodes: dict[str, int] | None = None  # of an ONNX graph, by the provider that ran them
 
 
 class Worker:
@@ -82,6 +107,15 @@ class Worker:
         except BrokenPipeError:
             self._fail()
         return self._receive()
+
+    def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Raw logits (n, labels), labels in the model's order."""
+        with tempfile.TemporaryDirectory() as directory:
+            file, out = Path(directory) / "texts.json", Path(directory) / "logits.npy"
+            file.write_text(json.dumps(list(texts)), encoding="utf-8")
+            self.ask({"do": "logits", "texts": str(file), "out": str(out)})
+            logits: NDArray[np.float32] = np.load(out)
+            return logits
 
     def close(self) -> None:
         """End the process."""
@@ -141,7 +175,9 @@ def measure(
                     advance(1)
                 for speed, runner, worker in zip(speeds, runners, alive, strict=True):
                     if count == threads[0] and runner.loads:
-                        speed.peak_rss, speed.load_ms = int(worker.ask({"do": "memory"})["peak_rss"]), worker.load_ms
+                        found = worker.ask({"do": "memory"})
+                        speed.peak_rss, speed.load_ms = int(found["peak_rss"]), worker.load_ms
+                        speed.nodes = found["nodes"]
     return speeds
 
 

@@ -5,9 +5,9 @@
     {"do": "time", "texts": FILE, "batch": 1} → {"milliseconds": [one per call]}
     {"do": "logits", "texts": FILE, "out": FILE.npy} → {}
     {"do": "labels"} → {"labels": [names in the order of the logits]}
-    {"do": "memory"} → {"peak_rss": bytes}
+    {"do": "memory"} → {"peak_rss": bytes, "nodes": {provider: nodes of the graph}}
 
-Started as `python -m understudy.worker KIND WHAT THREADS`; KIND is classifier or tfidf.
+Started as `python -m understudy.worker KIND WHAT THREADS [PROVIDER]`; KIND is classifier or tfidf.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ class Subject:
     predict: Callable[[Sequence[str]], object]
     logits: Callable[[Sequence[str]], NDArray[np.float32]]
     labels: Sequence[str]
+    nodes: Mapping[str, int] | None = None  # of an ONNX graph, by the provider that runs them
 
 
 def answer_questions(load: Callable[[], Subject], first_text: str = "a first text") -> None:
@@ -59,7 +60,7 @@ def limit_threads(threads: int) -> None:
 
 def _answer(subject: Subject, question: dict[str, Any]) -> dict[str, Any]:
     if question["do"] == "memory":
-        return {"peak_rss": peak_memory()}
+        return {"peak_rss": peak_memory(), "nodes": subject.nodes}
     if question["do"] == "labels":
         return {"labels": list(subject.labels)}
     texts = json.loads(Path(question["texts"]).read_text(encoding="utf-8"))
@@ -81,11 +82,11 @@ def _reply(stream: Any, value: dict[str, Any]) -> None:
     stream.flush()
 
 
-def _classifier(path: Path, threads: int) -> Subject:
+def _classifier(path: Path, threads: int, provider: str) -> Subject:
     from .classifier import Classifier
 
-    classifier = Classifier.load(path, threads)
-    return Subject(classifier.predict, classifier.logits, classifier.labels)
+    classifier = Classifier.load(path, threads, provider)
+    return Subject(classifier.predict, classifier.logits, classifier.labels, classifier.nodes)
 
 
 def _tfidf(data: Path) -> Subject:
@@ -104,7 +105,7 @@ def main() -> None:
     """Entry point of the process."""
     kind, what, threads = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     limit_threads(threads)
-    answer_questions(lambda: _tfidf(what) if kind == "tfidf" else _classifier(what, threads))
+    answer_questions(lambda: _tfidf(what) if kind == "tfidf" else _classifier(what, threads, *sys.argv[4:]))
 
 
 if __name__ == "__main__":

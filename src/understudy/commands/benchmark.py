@@ -12,13 +12,20 @@ from ..config import BenchmarkConfig
 from ..errors import InputError
 from .options import directory, flags, out_directory, settle
 
+_RUNS = 10  # of --sentences
+
 
 @click.command("benchmark")
 @click.argument("models", nargs=-1, required=True)
 @click.option(
-    "--data", type=click.Path(path_type=Path), required=True,
+    "--data", type=click.Path(path_type=Path),
     help="labelled file (.csv .tsv .jsonl .parquet), or the directory that `prepare` wrote",
 )  # fmt: skip
+@click.option(
+    "--sentences", type=click.Path(path_type=Path),
+    help="instead of --data: a text file, one sentence a line; speed alone is measured, one sentence at a time",
+)  # fmt: skip
+@click.option("--runs", type=click.IntRange(1), help="with --sentences: timed passes over the file  [default: 10]")
 @click.option("--out", type=out_directory, help="with a prepared directory: where to write what `report` reads")
 @click.option("--teacher", type=directory, help="with a prepared directory: the trained teacher, timed in a pipeline")
 @click.option("--text", default="text", show_default=True, help="column of the text in a file")
@@ -32,8 +39,8 @@ from .options import directory, flags, out_directory, settle
 @click.option("--json", "as_json", is_flag=True, help="print everything as JSON")
 @flags(BenchmarkConfig, skip=("pipeline",))
 def command(
-    models: tuple[str, ...], data: Path, out: Path | None, teacher: Path | None, text: str, label: str,
-    max_length: int, pairs: tuple[str, ...], as_json: bool, **given: Any,
+    models: tuple[str, ...], data: Path | None, sentences: Path | None, runs: int | None, out: Path | None,
+    teacher: Path | None, text: str, label: str, max_length: int, pairs: tuple[str, ...], as_json: bool, **given: Any,
 ) -> None:  # fmt: skip
     """Measure MODELS on a labelled file, and compare each two of them on the same texts.
 
@@ -42,8 +49,19 @@ def command(
 
     With the directory that `prepare` wrote as --data, measure ONNX artifacts on its test split, beside the controls,
     and write the results to --out.
+
+    With --sentences, time MODELS on sentences of your own: no labels, nothing else is measured.
     """
+    if (data is None) == (sentences is None):
+        raise InputError("give either --data, a labelled file, or --sentences, a file with one sentence a line")
     config = settle(BenchmarkConfig, {}, given)
+    if sentences is not None:
+        _refuse_beside_sentences()
+        _print_times(models, sentences, runs or _RUNS, max_length, config.provider, as_json)
+        return
+    if runs is not None:
+        raise InputError("--runs is for --sentences; with --data it is --repeats")
+    assert data is not None
     if (data / "artifact.json").exists():
         _on_test_split(models, data, out, teacher, config)
         return
@@ -60,6 +78,38 @@ def command(
         click.echo(json.dumps(results, ensure_ascii=False))
     else:
         _print(results)
+
+
+def _refuse_beside_sentences() -> None:
+    """Refuse a flag that says how quality is measured."""
+    context = click.get_current_context()
+    for name in context.params:
+        given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if given and name not in ("models", "sentences", "runs", "max_length", "provider", "as_json"):
+            flag = {"pairs": "map"}.get(name, name).replace("_", "-")
+            raise InputError(f"--{flag} is for --data; --sentences takes --runs, --max-length, --provider and --json")
+
+
+def _print_times(
+    models: tuple[str, ...], sentences: Path, runs: int, max_length: int, provider: str, as_json: bool
+) -> None:
+    from ..comparison import time_on_sentences
+    from ..display import terminal_progress
+
+    found = time_on_sentences(
+        models, sentences, runs, max_length=max_length, provider=provider, progress=terminal_progress()
+    )
+    if as_json:
+        click.echo(json.dumps(found, ensure_ascii=False))
+        return
+    columns = ("mean", "std", "p50", "p95", "p99")
+    click.echo(f"{'model':<32}{''.join(f'{name:>9}' for name in columns)}{'texts/s':>10}")
+    for model in found["models"]:
+        (row,) = model["speed"]
+        times = "".join(f"{row[name]:>9.3f}" for name in columns)
+        click.echo(f"{model['name']:<32}{times}{row['texts_per_second']:>10,.0f}")
+    what = f"{found['n']:,} sentence{'s' if found['n'] > 1 else ''}, {runs:,} run{'s' if runs > 1 else ''}"
+    click.echo(f"ms per sentence, one at a time, one thread; {what}, the models in turns, after a warm-up")
 
 
 def _on_test_split(

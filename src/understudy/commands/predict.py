@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..machine import PROVIDERS
+
 if TYPE_CHECKING:
     from ..classifier import Classifier
 
@@ -33,6 +35,10 @@ _OF_FILES = ("target", "column", "format", "probabilities", "prefix", "overwrite
 @click.option("--overwrite", is_flag=True, help="replace an output file that exists")
 @click.option("--excel-safe", is_flag=True, help="put ' before CSV cells that a spreadsheet would run as formulas")
 @click.option("--threads", type=click.IntRange(min=1), help="texts worked on at once [default: one per core]")
+@click.option(
+    "--provider", type=click.Choice(list(PROVIDERS)), default="cpu", show_default=True,
+    help="what onnxruntime runs it on",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="print a JSON object for each TEXT, with all probabilities")
 @click.pass_context
 def command(
@@ -43,6 +49,7 @@ def command(
     source: Path | None,
     target: Path | None,
     threads: int | None,
+    provider: str,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -54,7 +61,7 @@ def command(
     _check_usage(ctx, texts, source, as_json)
     from ..classifier import Classifier
 
-    classifier = Classifier.load(artifact, threads)
+    classifier = Classifier.load(artifact, threads, provider)
     try:
         empty = _print(classifier, texts, as_json) if texts else _copy(classifier, source, target, options)
         sys.stdout.flush()

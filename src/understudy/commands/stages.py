@@ -1,4 +1,4 @@
-"""understudy prepare | train | label | distill | export | quantize | calibrate | report: the stages one by one."""
+"""understudy prepare, train, label, … report: the stages one by one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from ..artifact import Artifact
 from ..config import (
+    FORMATS,
     STUDENT_KINDS,
     DataConfig,
     DistillConfig,
@@ -79,6 +80,33 @@ def label(teacher: Path, data: Path, out: Path, **given: Any) -> None:
 
 
 @click.command()
+@click.argument("labels", type=directory)
+@_data
+@_out
+@click.option("--format", "formats", type=click.Choice(FORMATS), multiple=True, help="[default: both]")
+def annotate(labels: Path, data: Path, out: Path, formats: tuple[str, ...]) -> None:
+    """Write every text that LABELS is of with the teacher's label and all probabilities."""
+    from ..annotating import annotate as stage
+
+    _end(stage(labels, data, out, formats or FORMATS, progress=terminal_progress()))
+
+
+@click.command("pseudo-label")
+@click.argument("labels", type=directory)
+@_data
+@_out
+def pseudo_label(labels: Path, data: Path, out: Path) -> None:
+    """Write the data again, its texts without gold labels labelled by the teacher of LABELS."""
+    from ..preparation import summary
+    from ..pseudo_labeling import pseudo_label as stage
+
+    done = stage(labels, data, out, progress=terminal_progress())
+    for line in summary(done):
+        click.echo(line)
+    _end(done)
+
+
+@click.command()
 @recipe_argument
 @click.option("--student", "name", required=True, help="name of the student in RECIPE")
 @click.option("--teacher", type=directory, required=True, help="directory that `train` wrote")
@@ -111,13 +139,17 @@ def distill(
 @_data
 @_out
 @_seed
+@click.option(
+    "--form", type=click.Choice(["fp32", "torchscript", "exported", "torch-fp16"]), default="fp32", show_default=True,
+    help="fp32: ONNX; the others need torch to run: TorchScript, torch.export, a torch directory with FP16 weights",
+)  # fmt: skip
 @flags(ExportConfig)
-def export(model: Path, data: Path, out: Path, seed: int | None, **given: Any) -> None:
-    """Turn the trained MODEL into ONNX FP32, proved against torch on training texts."""
+def export(model: Path, data: Path, out: Path, seed: int | None, form: Any, **given: Any) -> None:
+    """Turn the trained MODEL into ONNX FP32 or another form, proved against torch on training texts."""
     from ..training import export as stage
 
     config = settle(ExportConfig, {}, given)
-    _end(stage(model, data, out, config, seed=_seed_of(None, seed), progress=terminal_progress()))
+    _end(stage(model, data, out, config, form=form, seed=_seed_of(None, seed), progress=terminal_progress()))
 
 
 @click.command()

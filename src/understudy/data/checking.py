@@ -19,7 +19,9 @@ def class_counts(split: Split, task: Task) -> dict[str, int]:
 
 
 def check_classes(split: Split, task: Task) -> None:
-    """Refuse a split of one class, and a training split that lacks a class."""
+    """Refuse a split of one class, and a training split that lacks a class; without labels only an empty one."""
+    if len(split) and not split.labeled:
+        return
     counts = class_counts(split, task)
     present = [label for label, count in counts.items() if count]
     if len(present) < 2:
@@ -36,6 +38,10 @@ def check_classes(split: Split, task: Task) -> None:
 def check_cuttable(train: Split, task: Task, missing: Sequence[str]) -> None:
     """Refuse to cut splits from a class that has fewer rows than there would be splits."""
     least = len(missing) + 1
+    if not train.labeled:
+        if len(train) < least:
+            raise DataError(f"train: {len(train)} texts; cutting off {' and '.join(missing)} takes at least {least}")
+        return
     for label, count in class_counts(train, task).items():
         if count < least:
             raise DataError(
@@ -48,7 +54,7 @@ def held_out_warnings(val: Split, test: Split, task: Task) -> list[str]:
     """What is odd about validation and test; their rows are never dropped for it."""
     lines = []
     for split in (val, test):
-        absent = [label for label, count in class_counts(split, task).items() if not count]
+        absent = [label for label, count in class_counts(split, task).items() if not count] if split.labeled else []
         lines += [f"{split.name}: no row has the label '{label}'" for label in absent]
         repeated = len(split) - len(first_occurrences(split).rows)
         lines += [f"{split.name}: {repeated} repeated texts kept"] if repeated else []
@@ -57,10 +63,10 @@ def held_out_warnings(val: Split, test: Split, task: Task) -> list[str]:
 
 
 def describe(split: Split, task: Task | None) -> dict[str, Any]:
-    """Rows and mean words; with a task, rows per class and the majority baseline."""
+    """Rows and mean words; with a task and labels, rows per class and the majority baseline."""
     words = sum(len(text.split()) for text in split.texts)
     result: dict[str, Any] = {"rows": len(split), "mean_words": round(words / len(split), 2) if len(split) else 0.0}
-    if task is not None:
+    if task is not None and split.labeled:
         counts = class_counts(split, task)
         label = max(counts, key=lambda name: counts[name])
         result |= {"classes": counts, "majority": {"label": label, "share": counts[label] / len(split)}}

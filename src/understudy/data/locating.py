@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import DataError
+from ..hub import urls
+from ..hub.names import is_url
 from .formats import SUFFIXES
 from .hub import load_hub
 from .reading import Source
@@ -17,8 +19,10 @@ STARTER = "starter:"
 
 def locate(name: str, hub: str, hub_config: str, base: Path | None) -> Source:
     """Find a split: a path (relative to `base`), a split of `hub`, with both its file in the directory `base`,
-    or `starter:NAME`, which ships in the package.
+    `URL#sha256=HEX`, or `starter:NAME`, which ships in the package.
     """
+    if is_url(name):
+        return urls.local(name)
     if name.startswith(STARTER):
         return _starter(name)
     if names_hub_split(name, hub, base):
@@ -35,7 +39,8 @@ def locate(name: str, hub: str, hub_config: str, base: Path | None) -> Source:
 
 def names_hub_split(name: str, hub: str, base: Path | None) -> bool:
     """Whether a name is to be downloaded: with a hub and no directory instead, all but files and starter data."""
-    return bool(hub) and base is None and not name.startswith(STARTER) and not name.lower().endswith(SUFFIXES)
+    elsewhere = is_url(name) or name.startswith(STARTER) or name.lower().endswith(SUFFIXES)
+    return bool(hub) and base is None and not elsewhere
 
 
 def _starter(name: str) -> Path:

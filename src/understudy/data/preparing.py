@@ -85,8 +85,9 @@ def prepare(task: Task, config: DataConfig, seed: int, base: Path | None = None)
     sources = _sources(config, base)
     missing = [name for name in ("val", "test") if name not in sources]
     column = config.group_by if config.group_by not in _RELATED else ""
+    label = {"train": config.label if config.train_labels else ""}
     readings = {
-        name: read_labeled(source, task, config.text, config.label, name, config.normalize, column)
+        name: read_labeled(source, task, config.text, label.get(name, config.label), name, config.normalize, column)
         for name, source in sources.items()
     }
     for name, reading in readings.items():

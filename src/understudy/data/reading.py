@@ -38,23 +38,26 @@ def read_labeled(
 ) -> Reading:
     """Read a split whose every text has a label; ids are `name:row`, rows counted from 0 in the source.
 
+    With an empty `label` no label is read, whatever the source has.
     Rows with the same value in the column `group` belong together; a row without one is a group of its own.
     """
-    table = _Table(source, [text, label, *([group] if group else [])], text, normalization)
+    table = _Table(source, [text, *filter(None, (label, group))], text, normalization)
     ids, texts, values, places, groups = [], [], [], [], list[Hashable]()
     for number, place, content, row in table.rows():
-        if is_missing(row[label]):
+        if label and is_missing(row[label]):
             raise DataError(f"{source}: {place}: the label is empty; texts without labels go into 'unlabeled'")
         ids.append(f"{name}:{number}")
         texts.append(content)
-        values.append(row[label])
+        values.append(row[label] if label else None)
         places.append(place)
         if group:
             groups.append((name, number) if is_missing(row[group]) else str(row[group]))
     if not texts:
         raise DataError(f"{source}: no row has a text in column '{text}'")
-    names = source.class_names(label) if isinstance(source, HubSplit) else []
-    labels = label_indices(values, task, str(source), places, names)
+    names = source.class_names(label) if label and isinstance(source, HubSplit) else []
+    labels = np.full(len(texts), UNLABELED, dtype=np.int64)
+    if label:
+        labels = label_indices(values, task, str(source), places, names)
     return Reading(Split(name, ids, texts, labels), table.empty, groups if group else None)
 
 

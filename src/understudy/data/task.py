@@ -36,6 +36,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.texts)
 
+    @property
+    def labeled(self) -> bool:
+        """Whether there are texts and every one has a label."""
+        return bool(len(self)) and not bool((self.labels == UNLABELED).any())
+
     def take(self, rows: Iterable[int]) -> Split:
         """The given rows, in the given order."""
         chosen = [int(row) for row in rows]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingExtraError
+from ..label_mapping import mapped_names
 from ..soft_terms import SOFT_TERMS, whole_loss
 from .calibration import study_tables
 from .findings import sentences
@@ -41,8 +42,28 @@ def model_card(results: Results, model: Model) -> str:
     file = FILES.get(chosen["variant"], chosen["variant"])
     return card.render(
         **described(results), model=chosen, file=file, made=made, teacher=teacher_of(results) or {"key": ""},
-        term=SOFT_TERMS[made.get("loss", "kl")], loss=whole_loss(made),
+        term=SOFT_TERMS[made.get("loss", "kl")], loss=whole_loss(made), metadata=_metadata(results, chosen),
     )  # fmt: skip
+
+
+def _metadata(results: Results, model: Model) -> str:
+    """What the hub reads of a card, as YAML: what the model is for, and its test metrics with split and n."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    tags = ["text-classification", "understudy", *(["knowledge-distillation"] if model["role"] == "student" else [])]
+    measured = [
+        EvalResult(
+            task_type="text-classification", dataset_type=results["task"], dataset_name=results["task"],
+            dataset_split=split, dataset_args={"n": estimate["n"]}, metric_type=name, metric_value=estimate["value"],
+        )
+        for split, estimates in model["metrics"].items()
+        for name, estimate in estimates.items()
+        if estimate["value"] is not None
+    ]  # fmt: skip
+    known = {"model_name": model["key"], "eval_results": measured} if measured else {}
+    return str(
+        ModelCardData(library_name="understudy", pipeline_tag="text-classification", tags=tags, **known).to_yaml()
+    )
 
 
 def described(results: Results) -> dict[str, Any]:
@@ -60,6 +81,7 @@ def described(results: Results) -> dict[str, Any]:
         "metric": metric_name(results),
         "counted": counted(results),
         "findings": sentences(results),
+        "mapped": mapped_names(results["label_mapping"]) if results["label_mapping"] else "",
         "best": best,
         "tables": {"results": results_table(results), **filled},
         "machine": [(name.replace("_", " "), plain(name, value)) for name, value in results["machine"].items()]

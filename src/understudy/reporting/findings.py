@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..label_mapping import mapped_names
 from .formats import digits, megabytes, p_value, percent, points
 from .view import (
     Model,
@@ -26,13 +27,32 @@ def sentences(results: Results) -> list[str]:
     best, split = best_student(results)
     said = _about_best(results, best, split) if best else []
     for student in [model for model in shown(results) if model["role"] == "student"]:
-        for about in (_about_bag_of_words, _about_teacher, _about_int8):
+        for about in (_about_bag_of_words, _about_teacher, _about_alike, _about_int8):
             said += about(results, student)
+    said += _about_labels(results)
     said += _unfinished(results)
     said += [f"Refused: {refusal}." for refusal in results["refused"]]
     said += _warnings(results)
     # No line may begin with one of the signs.
     return [sentence.replace(" %", "\u00a0%").replace(" < ", "\u00a0<\u00a0") for sentence in said]
+
+
+def _about_labels(results: Results) -> list[str]:
+    """Whose labels were learnt from, and what became of the teacher's own."""
+    said, mapping, taught = [], results["label_mapping"], results["data"]["of_the_teacher"]
+    if taught:
+        said.append(
+            f"No gold label of the training texts was read: the labels of {' and '.join(taught)} are the teacher's."
+        )
+    if mapping:
+        line = f"The teacher's labels were mapped (label_policy {mapping['policy']}: {mapped_names(mapping)})"
+        if mapping["policy"] != "merge":
+            count, texts = mapping["best_means_nothing"]["train"], mapping["texts"]["train"]
+            fate = "nothing was learnt from them" if mapping["policy"] == "abstain" else "its other labels answer them"
+            line += f": {percent(mapping['dropped_mass']['train'], 1).text} % of its probability on train was dropped"
+            line += f"; its best label means nothing on {count:,} of {texts:,} texts, and {fate}"
+        said.append(f"{line}.")
+    return said
 
 
 def _unfinished(results: Results) -> list[str]:
@@ -96,6 +116,19 @@ def _about_teacher(results: Results, student: Model) -> list[str]:
             verdict = _verdict(gap, "helped", "harmed", "made no difference that this split can show for")
             return [f"Learning from the teacher {verdict} {first['key']}: {_spoken(gap)} against {twin['key']}."]
     return []
+
+
+def _about_alike(results: Results, student: Model) -> list[str]:
+    """Students of one shape that learnt in other ways: FP32 against FP32."""
+    models = {model["key"]: model for model in results["models"] if model["role"] == "student"}
+    said = []
+    for pair in results["comparisons"]:
+        first, second = models.get(pair["first"]), models.get(pair["second"])
+        if first and second and first["variant"] == "fp32" and student["name"] == first["name"] != second["name"]:
+            gap = _gap(results, first, second)
+            verdict = _verdict(gap, "is better than", "is worse than", "cannot be told apart on this split from")
+            said.append(f"{first['key']} {verdict} {second['key']}, of the same shape: {_spoken(gap)}.")
+    return said
 
 
 def _about_int8(results: Results, student: Model) -> list[str]:

@@ -25,6 +25,7 @@ from .drawing import (
     INK,
     LINES,
     MUTED,
+    ORANGE,
     SERIES,
     STYLE,
     dot,
@@ -36,7 +37,7 @@ from .drawing import (
     words,
 )
 from .placement import label_points
-from .view import Evidence
+from .view import Evidence, Model
 
 
 def draw(evidence: Evidence, out: Path, names: Collection[str] = ()) -> list[str]:
@@ -180,20 +181,56 @@ def confusion_matrices(evidence: Evidence) -> Figure | None:
     return figure
 
 
-def label_distributions(evidence: Evidence) -> Figure | None:
-    """How often each label is true, and how often each shown model answers it."""
-    classes, models = len(evidence.names), evidence.panels
-    figure = Figure((8, 1.3 + classes * max(0.32, 0.12 * len(models))), layout="constrained")
+def teacher_vs_student_accuracy(evidence: Evidence) -> Figure | None:
+    """The task metric of the teacher, the file that ships of each student, and the controls, as bars from 0."""
+    models = [m for m in evidence.models if m["value"] is not None and (m["key"] in evidence.shown or _control(m))]
+    if not models:
+        return None
+    figure = Figure((max(4.5, 1.6 + 0.95 * len(models)), 4.4), layout="constrained")
     axes = figure.add_subplot()
-    truth = np.bincount(evidence.labels, minlength=classes) / max(1, len(evidence.labels))
-    axes.barh(np.arange(classes), truth, height=0.78, color=FAINT, label="truth")
-    offsets = np.linspace(-0.28, 0.28, len(models)) if len(models) > 1 else [0.0]
-    styles = iter(SERIES * len(models))
-    for model, offset in zip(models, offsets, strict=False):
-        color, marker = (INK, "o") if model["role"] == "teacher" else next(styles)
-        shares = np.bincount(evidence.logits[model["key"]].argmax(axis=1), minlength=classes) / len(evidence.labels)
-        line = axes.plot(shares, np.arange(classes) + offset, marker, color=color, markersize=4.5)[0]
-        line.set_label(short(model["key"], 26))
+    for place, model in enumerate(models):
+        axes.bar(place, model["value"], width=0.62, color=COLORS[model["role"]], alpha=0.85)
+        top = model["value"] if model["high"] is None else model["high"]
+        if model["low"] is not None:
+            axes.vlines(place, model["low"], top, color=ORANGE, linewidth=2)
+        text = f"{100 * model['value']:.1f} %"
+        axes.annotate(text, (place, top), (0, 3), textcoords="offset points", ha="center", fontsize=8.5)
+    names = [short(model["key"], 24) for model in models]
+    axes.set_xticks(range(len(models)), names, rotation=30, ha="right", rotation_mode="anchor")
+    axes.tick_params(axis="x", length=0)
+    axes.set_ylim(0, 1.06)
+    axes.set_yticks(np.linspace(0, 1, 6))
+    axes.yaxis.set_major_formatter(percent)
+    axes.grid(axis="y")
+    axes.set_ylabel(f"{words(evidence.metric)} on test (n = {models[0]['score']['n']:,})")
+    role_legend(figure, models, [Line2D([], [], color=ORANGE, linewidth=2, label="95 % interval")])
+    return figure
+
+
+def _control(model: Model) -> bool:
+    return bool(model["role"] == "control")
+
+
+def teacher_vs_student_label_distribution(evidence: Evidence) -> Figure | None:
+    """How often each label is true, and how often the teacher and each student answer it, as bars side by side."""
+    classes, models = len(evidence.names), evidence.panels
+    if not models:
+        return None
+    count = 1 + len(models)
+    height = 0.8 / count
+    figure = Figure((8, 1.4 + classes * max(0.34, 0.16 * count)), layout="constrained")
+    axes = figure.add_subplot()
+    styles = iter(color for color, _ in SERIES * len(models))
+    bars = [("truth", FAINT, evidence.labels)]
+    for model in models:
+        color = INK if model["role"] == "teacher" else next(styles)
+        bars.append((short(model["key"], 26), color, evidence.logits[model["key"]].argmax(axis=1)))
+    for place, (name, color, labels) in enumerate(bars):
+        shares = np.bincount(labels, minlength=classes) / max(1, len(labels))
+        rows = np.arange(classes) + (place - (count - 1) / 2) * height
+        drawn = axes.barh(rows, shares, height=0.88 * height, color=color, label=name)
+        if classes <= 10:
+            axes.bar_label(drawn, [f"{100 * share:.1f}" for share in shares], padding=3, fontsize=7.5)
     named_rows(axes, evidence.names)
     axes.set_xlabel(f"share of the test split (n = {len(evidence.labels):,})")
     figure.legend(loc="outside upper left", ncols=4)
@@ -203,7 +240,8 @@ def label_distributions(evidence: Evidence) -> Figure | None:
 PICTURES: dict[str, Callable[[Evidence], Figure | None]] = {
     "accuracy.png": accuracy, "tradeoff.png": tradeoff, "training.png": training, "confusion.png": confusion_matrices,
     "calibration-reliability.png": reliability_diagrams, "risk-coverage.png": risk_coverage_curves,
-    "labels.png": label_distributions,
+    "teacher_vs_student_accuracy.png": teacher_vs_student_accuracy,
+    "teacher_vs_student_label_distribution.png": teacher_vs_student_label_distribution,
 }  # fmt: skip
 
 

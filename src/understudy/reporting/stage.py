@@ -40,7 +40,10 @@ CAPTIONS = {
     "gives so few texts: 0 says that no error is shown. The temperature was fitted on validation, and flatters there.",
     "risk-coverage.png": "The error among the answered texts when only the most confident are answered, after the "
     "temperature: lower is better, and the right end is the error on all. Dotted: 1, 2 and 5 %.",
-    "labels.png": "How often each label occurs in the truth, and how often the teacher and each student answer it.",
+    "teacher_vs_student_accuracy.png": "The teacher, the file that ships of each student, and the controls, on a scale "
+    "from 0, with 95 % intervals. Test split.",
+    "teacher_vs_student_label_distribution.png": "How often each label occurs in the truth, and how often the teacher "
+    "and each student answer it. Test split.",
 }
 
 

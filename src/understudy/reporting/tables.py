@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..label_mapping import mapped_names
 from .formats import Cell, compact, digits, hundredth, megabytes, p_value, percent, points, whole
 from .view import FILES, Model, Results, bag_of_words_of, counted, metric_name, shown, teacher_of
 
@@ -63,11 +64,30 @@ def data_tables(results: Results) -> list[Table]:
         rows = [[Cell(n), *(Cell(f"{split.get(n, 0):,}") for split in counts.values())] for n in results["labels"]]
         rows.append([Cell("all"), *(Cell(f"{sum(split.values()):,}") for split in counts.values())])
         rows.append([Cell("commonest label, %"), *(percent({"value": majority.get(name)}, 1) for name in counts)])
-        tables.append(Table("Texts by label", "Labelled texts.", [Cell("Label"), *map(Cell, counts)], rows))
+        taught = " and ".join(results["data"]["of_the_teacher"])
+        note = f"Labelled texts; the labels of {taught} are the teacher's." if taught else "Labelled texts."
+        tables.append(Table("Texts by label", note, [Cell("Label"), *map(Cell, counts)], rows))
     if results["data"]["dropped"]:
         rows = [[Cell(reason), Cell(f"{n:,}")] for reason, n in results["data"]["dropped"].items()]
         tables.append(Table("Left out", "Texts not used, by reason.", [Cell("Reason"), Cell("Texts")], rows))
-    return [*tables, _confidence_table(results)]
+    return [*tables, *_mapping_table(results["label_mapping"]), _confidence_table(results)]
+
+
+def _mapping_table(mapping: Model | None) -> list[Table]:
+    """What became of the teacher's own labels, where they are not the task's."""
+    if mapping is None:
+        return []
+    rows = []
+    for split, texts in mapping["texts"].items():
+        counts = [Cell(whole(mapping[name][split])) for name in ("best_means_nothing", "abstained")]
+        rows.append([Cell(split), Cell(whole(texts)), percent({"value": mapping["dropped_mass"][split]}, 1), *counts])
+    note = (
+        f"label_policy {mapping['policy']}: {mapped_names(mapping)}. Dropped: mean probability of the teacher's labels "
+        "that mean nothing here. Test texts are always answered, by the labels that remain."
+    )
+    names = ("Split", "Texts", "Dropped", "Best label means nothing", "Left out")
+    columns = [Cell(name, "%" if name == "Dropped" else "") for name in names]
+    return [Table("The teacher's labels", note, columns, rows)]
 
 
 def _confidence_table(results: Results) -> Table:
@@ -78,6 +98,8 @@ def _confidence_table(results: Results) -> Table:
         f"Mean probability of the label that the teacher chooses, not calibrated; {who}. A teacher is too sure of the "
         "texts that it was trained on; label.folds labels them out of fold."
     )
+    if not (results["recipe"].get("teacher") or {}).get("train", True):
+        note = "Mean probability of the label that the teacher, a ready classifier, chooses; not calibrated."
     rows = [[Cell(split), percent({"value": mean}, 1)] for split, mean in results["teacher_confidence"].items()]
     return Table("Confidence of the soft labels", note, [Cell("Split"), Cell("Confidence", "%")], rows)
 

@@ -14,9 +14,11 @@ from ..data.task import Labels
 Results = Mapping[str, Any]
 Model = dict[str, Any]
 FILES = {
-    "torch": "PyTorch", "fp32": "ONNX FP32", "fp16": "ONNX FP16", "int8": "ONNX INT8", "sklearn": "scikit-learn",
+    "torch": "PyTorch", "fp32": "ONNX FP32", "fp16": "ONNX FP16", "int8": "ONNX INT8", "torchscript": "TorchScript",
+    "exported": "torch.export", "torch-fp16": "PyTorch FP16", "sklearn": "scikit-learn",
     "none": "no file",
 }  # fmt: skip
+_OF_TORCH = ("torchscript", "exported", "torch-fp16")
 METRICS = {"accuracy": "accuracy", "macro_f1": "macro-F1", "macro_recall": "macro recall"}
 
 
@@ -53,6 +55,7 @@ def prepared(results: Results) -> dict[str, Any]:
         "data": {},
         "training": [],
         "teacher_confidence": {},
+        "label_mapping": None,
         "refused": [],
         "comparisons": [],
         "machine": {},
@@ -65,12 +68,13 @@ def prepared(results: Results) -> dict[str, Any]:
 
 
 def _data(data: Results) -> dict[str, dict[str, Any]]:
-    """Counts per split and label, the majority's share per split, rows dropped by split and reason."""
+    """Counts per split and label, the majority's share, whose labels the teacher gave, rows dropped by reason."""
     splits = {name: split for name, split in data.get("splits", {}).items() if "classes" in split}
     dropped = data.get("dropped", {})
     return {
         "counts": {name: split["classes"] for name, split in splits.items()},
         "majority": {name: split["majority"]["share"] for name, split in splits.items()},
+        "of_the_teacher": data.get("labels_of_the_teacher", {}),
         "dropped": {f"{name}: {reason}": n for name, reasons in dropped.items() for reason, n in reasons.items()},
     }
 
@@ -151,8 +155,9 @@ def shown(results: Results) -> list[Model]:
     return [teacher, *students.values()] if teacher else list(students.values())
 
 
-def _shipping_rank(model: Model) -> tuple[bool, float]:
-    return model["variant"] != "int8", model["bytes"] or float("inf")
+def _shipping_rank(model: Model) -> tuple[bool, bool, float]:
+    """INT8 first, what needs torch last, the smaller the better."""
+    return model["variant"] != "int8", model["variant"] in _OF_TORCH, model["bytes"] or float("inf")
 
 
 def best_student(results: Results) -> tuple[Model | None, str]:

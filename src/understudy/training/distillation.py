@@ -22,6 +22,7 @@ from ..config import (
     CutStudent,
     OptimizationConfig,
     PretrainedStudent,
+    PruningConfig,
     StudentConfig,
     TextCNNStudent,
     TransformerStudent,
@@ -30,9 +31,11 @@ from ..data.storing import TEST_FILE, read_split
 from ..data.task import Split, Task
 from ..errors import ArtifactError, RecipeError
 from ..progress import Progress, Silent
+from ..pseudo_labeling import check_trainable, origin
+from ..soft_labels import answered
 from ..soft_terms import TWO_LABELS
 from ..tokenization import TextEncoder
-from . import networks, vocabulary
+from . import networks, origins, pruning, vocabulary
 from .bilstm import BiLSTM
 from .finetuning import Lesson, class_weights, learn
 from .loop import AfterEpoch
@@ -41,6 +44,11 @@ from .networks import HubClassifier, Network
 from .targets import teacher_targets
 from .textcnn import TextCNN
 from .transfer import Transfer, prepare_transfer
+
+_NARROW = (
+    "attention heads were removed, which no config of transformers can say: from_pretrained refuses this directory, "
+    "understudy opens and exports it"
+)
 
 
 @dataclass(frozen=True)
@@ -96,24 +104,30 @@ def distill(
         return done
     if config.loss == "dkd" and source.task is not None and len(source.task.labels) == 2:
         raise RecipeError(TWO_LABELS)
+    check_trainable(source, config, use_teacher)
     sources = open_sources(model, soft, source, use_teacher=use_teacher)
     with writing(out, plan, "model") as draft:
         network = teach(
             draft, sources, config, seed=seed, use_teacher=use_teacher, progress=progress, after_epoch=after_epoch
         )
+        if isinstance(config, PretrainedStudent):
+            draft.details |= origins.commit(config.model)
         networks.save(network, draft.path)
     return Artifact.load(out)
 
 
 def open_sources(model: Artifact, soft: Artifact, source: Artifact, *, use_teacher: bool = True) -> Sources:
     """Verify the artifacts that a student needs and read their splits, but the test; raises ArtifactError."""
-    if {name: soft.inputs[name] for name in ("teacher", "data")} != {"teacher": model.digest, "data": source.digest}:
+    if {name: soft.inputs[name] for name in ("teacher", "data")} != {"teacher": model.digest, "data": origin(source)}:
         raise ArtifactError(f"{soft.path} was made by another teacher or of other data; run `understudy label` again")
     for needed in (model, soft, source) if use_teacher else (source,):
         needed.verify(without=TEST_FILE)
     train, val = (read_split(source.path / f"{name}.parquet", name) for name in ("train", "val"))
     more = source.path / "unlabeled.parquet"
-    return Sources(model, soft, source, train, val, read_split(more, "unlabeled") if more.exists() else None)
+    unlabeled = read_split(more, "unlabeled") if more.exists() else None
+    if use_teacher:
+        train, unlabeled = answered(soft.path, train), unlabeled and answered(soft.path, unlabeled)
+    return Sources(model, soft, source, train, val, unlabeled)
 
 
 def teach(
@@ -144,18 +158,38 @@ def teach(
         objective = distillation(config, weights)
         if config.hidden_weight or config.attention_weight:
             transfer = prepare_transfer(network, text, sources.teacher, sources.labels, parts, config)
-            objective = with_layers(objective, config)
     else:
         objective = supervised(weights, config.label_smoothing)
-        rows = len(train) + (len(unlabeled) if unlabeled else 0)
+        rows = len(train) + (len(unlabeled) if unlabeled else 0) - _unanswered(sources.labels)
         budget = config.model_copy(update={"epochs": max(1, round(config.epochs * rows / len(train)))})
-    learn(
-        draft, network, text, Lesson(texts, sources.val, objective, targets, transfer), budget, seed=seed,
-        progress=progress, after_epoch=after_epoch,
-        description=f"distill {config.name}" if use_teacher else f"train {config.name} without the teacher",
-    )  # fmt: skip
+    lesson = Lesson(texts, sources.val, with_layers(objective, config) if transfer else objective, targets, transfer)
+    removal = _planned_removal(config, network)
+    said: dict[str, Any] = {"seed": seed, "progress": progress, "after_epoch": after_epoch}
+    said |= {"description": f"distill {config.name}" if use_teacher else f"train {config.name} without the teacher"}
+    learn(draft, network, text, lesson, budget, **said)
+    if removal and isinstance(config, PruningConfig):
+        examples = lesson.examples(network, text)  # what leaves is decided by the logits, whatever else is learnt
+        pruning.prune(network.module, removal, examples, objective, config, pad_id=network.pad_id, seed=seed)
+        share = budget.epochs / config.epochs  # more for a twin without the unlabelled texts
+        recovery = budget.model_copy(update={"epochs": max(1, round(config.recovery_epochs * share))})
+        learn(draft, network, text, lesson, recovery, phase="recovery", **said)
+        draft.details |= {"pruned": removal}
+        draft.warnings += [_NARROW] if "heads" in removal else []
     draft.details |= {"kind": config.kind, "soft_labels": use_teacher}
     return network
+
+
+def _unanswered(labels: Artifact) -> int:
+    """How many texts of the transfer set the teacher abstains from."""
+    abstained = labels.measurements.get("label_mapping", {}).get("abstained", {})
+    return int(sum(count for split, count in abstained.items() if split != "val"))
+
+
+def _planned_removal(config: StudentConfig, network: Network) -> dict[str, dict[str, int]]:
+    """What is to be pruned, refused before the training if it cannot be; nothing in most students."""
+    if isinstance(config, PruningConfig) and isinstance(network.module, HubClassifier):
+        return pruning.plan_removal(network.module.model, config)
+    return {}
 
 
 def _join(train: Split, unlabeled: Split) -> Split:
@@ -202,7 +236,7 @@ def _student(
 
 def _outside(config: StudentConfig) -> dict[str, str]:
     """What a student is made of beside the teacher and the data."""
-    return networks.digests(config.model) if isinstance(config, PretrainedStudent) else {}
+    return origins.digests(config.model) if isinstance(config, PretrainedStudent) else {}
 
 
 def _origin(

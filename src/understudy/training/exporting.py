@@ -1,21 +1,24 @@
-"""export: trained model → ONNX artifact in FP32, proved against torch before it is written.
+"""export: trained model → ONNX artifact in FP32, or another form, proved against torch before it is written.
 
 understudy export runs/x/students/small/torch --data runs/x/data --out runs/x/students/small/fp32
+understudy export runs/x/students/small/torch --data runs/x/data --out model --form torchscript
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..artifact import Artifact, Plan, finished, short_name, writing
@@ -25,18 +28,33 @@ from ..data.storing import TEST_FILE, read_split
 from ..errors import WorkError, first_line
 from ..progress import Progress, Silent
 from ..tokenization import TextEncoder, Tokens
-from . import networks
+from . import networks, torch_files
 from .bilstm import BiLSTM
 from .loop import infer
+from .networks import Network
+
+Form = Literal["fp32", "torchscript", "exported", "torch-fp16"]
 
 
 def export(
-    model: Path, data: Path, out: Path, config: ExportConfig, *, seed: int = 13, progress: Progress | None = None
+    model: Path,
+    data: Path,
+    out: Path,
+    config: ExportConfig,
+    *,
+    form: Form = "fp32",
+    seed: int = 13,
+    progress: Progress | None = None,
 ) -> Artifact:
-    """Export with dynamic batch and length; refuse if a logit differs by more than the tolerance or a label flips."""
+    """Export with dynamic batch and length; refuse if a logit differs by more than the tolerance or a label flips.
+
+    `form`: fp32, ONNX; or what torch must run: torchscript; exported, by torch.export; torch-fp16, a torch directory
+    with halved weights, whose difference is recorded, not limited.
+    """
     progress = progress or Silent()
     source, texts = Artifact.load(model, "model"), Artifact.load(data, "data")
-    plan = Plan("export", config.model_dump(), {"model": source.digest, "data": texts.digest}, seed)
+    stage = "export" if form == "fp32" else f"export-{form}"
+    plan = Plan(stage, config.model_dump(), {"model": source.digest, "data": texts.digest}, seed)
     done = finished(out, plan, progress)
     if done is not None:
         return done
@@ -45,16 +63,19 @@ def export(
     assert source.text is not None
     network = networks.load(source)
     with writing(out, plan, "model") as draft, progress.track(f"export {short_name(model)}", 3) as advance:
-        file = draft.path / MODEL_FILE
-        to_onnx(network.module, file, source.task.labels if source.task else ())
+        if form == "fp32":
+            to_onnx(network.module, draft.path / MODEL_FILE, source.task.labels if source.task else ())
+        else:
+            torch_files.write(network, _Inference(for_export(network.module)).eval(), draft.path, form)
         advance(1)
         sample = _sample(read_split(data / "train.parquet", "train").texts, config.samples, seed)
         tokens = TextEncoder(network.tokenizer, source.text).encode(sample)
-        difference = _prove(network.module, network.pad_id, file, tokens, config.tolerance)
+        allowed = math.inf if form == "torch-fp16" else config.tolerance
+        difference = _prove(network, _answers(draft.path, form, source), tokens, allowed)
         advance(1)
         shutil.copyfile(model / TOKENIZER_FILE, draft.path / TOKENIZER_FILE)
         draft.task, draft.text = source.task, source.text
-        draft.details = source.details | {"variant": "fp32"}
+        draft.details = source.details | {"variant": form}
         draft.measurements = {"parity": {"texts": len(tokens), "max_logit_difference": difference}}
         advance(1)
     return Artifact.load(out)
@@ -67,7 +88,7 @@ def to_onnx(module: nn.Module, file: Path, labels: Sequence[str] = ()) -> None:
     """
     example = (torch.ones(2, 8, dtype=torch.int64), torch.ones(2, 8, dtype=torch.int64))
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
-    wrapped = _Inference(module.for_export() if isinstance(module, BiLSTM) else module).eval()
+    wrapped = _Inference(for_export(module)).eval()
     chatter = logging.getLogger("torch.onnx")
     level = chatter.level
     with warnings.catch_warnings():
@@ -96,6 +117,11 @@ def to_onnx(module: nn.Module, file: Path, labels: Sequence[str] = ()) -> None:
     onnx.save(proto, file)
 
 
+def for_export(module: nn.Module) -> nn.Module:
+    """The module as exporters understand it."""
+    return module.for_export() if isinstance(module, BiLSTM) else module
+
+
 class _Inference(nn.Module):
     """The module under the input names of an artifact."""
 
@@ -115,22 +141,31 @@ def _sample(texts: Sequence[str], size: int, seed: int) -> list[str]:
     return [ordered[row] for row in rows] + ["a"]
 
 
-def _prove(module: nn.Module, pad_id: int, file: Path, tokens: Sequence[Tokens], tolerance: float) -> float:
-    """Largest |difference| of a logit between torch (padded batches) and ONNX (one by one)."""
-    module.eval()
-    expected = infer(module, tokens, pad_id, torch.device("cpu"), 16)
-    session = open_session(file)
-    found: NDArray[np.float32] = np.concatenate(
-        [
-            session.run(["logits"], {"input_ids": row[None], "attention_mask": np.ones_like(row[None])})[0]
-            for row in tokens
-        ]
-    )
+def _answers(directory: Path, form: Form, source: Artifact) -> nn.Module:
+    """What was written, opened again, as a module of ids and mask."""
+    if form == "torch-fp16":
+        return networks.load(replace(source, path=directory)).module
+    if form != "fp32":
+        return torch_files.open_file(directory)
+    session = open_session(directory / MODEL_FILE)
+
+    def run(ids: Tensor, mask: Tensor) -> Tensor:
+        logits = session.run(["logits"], {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})[0]
+        return torch.from_numpy(logits)
+
+    return torch_files.Opened(run)
+
+
+def _prove(network: Network, written: nn.Module, tokens: Sequence[Tokens], tolerance: float) -> float:
+    """Largest |difference| of a logit between torch (padded batches) and what was written (one by one)."""
+    cpu = torch.device("cpu")
+    expected = infer(network.module, tokens, network.pad_id, cpu, 16)
+    found = infer(written, tokens, network.pad_id, cpu, 1)
     difference = float(np.abs(expected - found).max())
     flips = int((expected.argmax(axis=1) != found.argmax(axis=1)).sum())
-    if difference > tolerance or flips:
+    if difference > tolerance or (flips and math.isfinite(tolerance)) or not math.isfinite(difference):
         raise WorkError(
-            f"the ONNX model does not match torch on {len(tokens)} texts: logits differ by up to {difference:.2e} "
+            f"the exported model does not match torch on {len(tokens)} texts: logits differ by up to {difference:.2e} "
             f"(allowed {tolerance:.0e}), {flips} labels flip; nothing was written"
         )
     return difference

@@ -6,8 +6,10 @@ understudy train RECIPE --data runs/x/data --out runs/x/teacher
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,10 +19,10 @@ from ..artifact import Artifact, Draft, Plan, TextConfig, finished, writing
 from ..config import OptimizationConfig, TeacherConfig
 from ..data.storing import TEST_FILE, read_split
 from ..data.task import Split
-from ..decision import label_permutation
+from ..label_mapping import map_labels, write_mapping
 from ..progress import Progress, Silent
 from ..tokenization import TextEncoder
-from . import networks
+from . import networks, origins
 from .loop import AfterEpoch, Examples, fit
 from .losses import Objective, balanced_class_weights, supervised
 from .networks import Network
@@ -33,7 +35,7 @@ def train(
     """Fine-tune a pretrained encoder on the training split, or take a ready classifier as it is."""
     progress = progress or Silent()
     source = Artifact.load(data, "data")
-    plan = Plan("train", config.model_dump(), {"data": source.digest, **networks.digests(config.model)}, seed)
+    plan = Plan("train", config.model_dump(), {"data": source.digest, **origins.digests(config.model)}, seed)
     done = finished(out, plan, progress)
     if done is not None:
         return done
@@ -47,10 +49,14 @@ def train(
             network = fine_tune(draft, config, text, texts, val, seed=seed, progress=progress)
         else:
             network, names = networks.load_classifier(config.model)
-            order = label_permutation(names, source.task.labels, config.label_map)
+            mapping = map_labels(names, source.task.labels, config.label_map, config.label_policy)
             networks.check_length(network, text.max_length)
-            networks.reorder_outputs(network, order, source.task.labels)
+            networks.set_labels(network, mapping)
+            if config.label_policy != "exact":
+                write_mapping(mapping, draft.path)
             describe(draft, network, text)
+            draft.details |= {"label_policy": config.label_policy}
+        draft.details |= origins.commit(config.model)
         networks.save(network, draft.path)
     return Artifact.load(out)
 
@@ -87,6 +93,15 @@ class Lesson:
     teacher: NDArray[np.float32] | None = None
     transfer: Transfer | None = None
 
+    def examples(self, network: Network, text: TextConfig) -> Examples:
+        """The texts as the network reads them, with their targets."""
+        tokens = TextEncoder(network.tokenizer, text).encode(self.texts.texts)
+        return Examples(tokens, self.texts.labels, self.teacher, self.transfer.targets if self.transfer else None)
+
+    def checks(self, network: Network, text: TextConfig) -> Examples:
+        """The validation texts as the network reads them."""
+        return Examples(TextEncoder(network.tokenizer, text).encode(self.val.texts), self.val.labels)
+
 
 def learn(
     draft: Draft,
@@ -99,29 +114,38 @@ def learn(
     progress: Progress,
     description: str,
     after_epoch: AfterEpoch = lambda record: None,
+    phase: str = "",
 ) -> None:
-    """Run the one loop on a network and note in the draft what came of it."""
+    """Run the one loop on a network and note in the draft what came of it.
+
+    A later `phase` of a training has checkpoints of its own, and its epochs follow those that the draft knows.
+    """
     networks.check_length(network, text.max_length)
-    encoder = TextEncoder(network.tokenizer, text)
-    module, layers = (lesson.transfer.pupil, lesson.transfer.targets) if lesson.transfer else (network.module, None)
-    examples = Examples(encoder.encode(lesson.texts.texts), lesson.texts.labels, lesson.teacher, layers)
-    checks = Examples(encoder.encode(lesson.val.texts), lesson.val.labels)
+    earlier: dict[str, Any] = draft.measurements if phase else {"history": [], "seconds": 0.0, "steps": 0}
+    before = len(earlier["history"])
+
+    def counted(record: Mapping[str, float]) -> dict[str, float]:
+        return {**record, "epoch": record["epoch"] + before}
 
     def keep(epoch: int) -> None:
         if config.keep_epochs:
-            keep_epoch(draft, network, text, epoch, seed)
+            keep_epoch(draft, network, text, before + epoch, seed)
 
+    examples, checks = lesson.examples(network, text), lesson.checks(network, text)
+    work = draft.work / phase
+    work.mkdir(exist_ok=True)
     result = fit(
-        module, examples, checks, lesson.objective, config, seed=seed, pad_id=network.pad_id, work=draft.work,
-        progress=progress, description=description, after_epoch=after_epoch, keep=keep,
+        lesson.transfer.pupil if lesson.transfer else network.module, examples, checks, lesson.objective, config,
+        seed=seed, pad_id=network.pad_id, work=work, progress=progress, description=description,
+        after_epoch=lambda record: after_epoch(counted(record)), keep=keep,
     )  # fmt: skip
     network.module.cpu()
     describe(draft, network, text)
     draft.measurements |= {
-        "history": result.history,
-        "best_epoch": result.best_epoch,
-        "seconds": result.seconds,
-        "steps": len(result.history) * math.ceil(len(lesson.texts) / config.batch_size),
+        "history": [*earlier["history"], *map(counted, result.history)],
+        "best_epoch": before + result.best_epoch,
+        "seconds": earlier["seconds"] + result.seconds,
+        "steps": earlier["steps"] + len(result.history) * math.ceil(len(lesson.texts) / config.batch_size),
     }
 
 
@@ -138,6 +162,7 @@ def keep_epoch(draft: Draft, network: Network, text: TextConfig, epoch: int, see
 def describe(draft: Draft, network: Network, text: TextConfig) -> None:
     """Note what the network is."""
     draft.text = text
+    draft.warnings += network.warnings
     draft.details = {
         "variant": "torch",
         "architecture": network.architecture,

@@ -18,7 +18,7 @@ from ..data.splitting import stratified_folds
 from ..data.task import Split
 from ..errors import ArtifactError
 from ..progress import Progress
-from . import networks
+from . import networks, origins
 from .finetuning import fine_tune
 
 
@@ -46,7 +46,7 @@ def check_repeatable(teacher: Artifact, data: Artifact) -> None:
     """Raise ArtifactError unless the teacher was fine-tuned on this data, from a model that is still what it was."""
     if not (teacher.stage == "train" and teacher.config["train"]):
         raise ArtifactError(f"{teacher.path} was not trained here, so folds cannot train it again; set folds = 0")
-    if teacher.inputs != {"data": data.digest, **networks.digests(str(teacher.config["model"]))}:
+    if teacher.inputs != {"data": data.digest, **origins.digests(str(teacher.config["model"]))}:
         raise ArtifactError(
             f"{teacher.path} was trained on other data than {data.path}, or {teacher.config['model']} has changed; run "
             "`understudy train` again, or set folds = 0"

@@ -9,24 +9,25 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..artifact import Artifact, Draft, Plan, finished, writing
 from ..config import LabelConfig
-from ..data.storing import TEST_FILE, read_split
+from ..data.storing import TEST_FILE
 from ..data.task import Split
 from ..decision import fit_temperature, log_softmax
 from ..errors import ArtifactError
+from ..label_mapping import LabelMapping, read_mapping, write_mapping
 from ..progress import Progress, Silent
+from ..soft_labels import OWN, open_splits, read_labels
 from ..tokenization import TextEncoder
 from . import folds, layers, networks
 from .batches import LayerTargets
 from .layers import Observed
 from .loop import choose_device, infer
-from .shards import layer_sizes, read_labels, write_shard
-
-SPLITS = ("train", "val", "unlabeled")  # never test: only benchmark opens it
+from .shards import layer_sizes, write_shard
 
 
 def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress: Progress | None = None) -> Artifact:
@@ -55,9 +56,11 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
             f"{teacher} decides between {', '.join(model.task.labels)}, the labels of {data} are "
             f"{', '.join(source.task.labels)}: train a teacher on this data first"
         )
-    splits = [read_split(data / f"{name}.parquet", name) for name in SPLITS if (data / f"{name}.parquet").exists()]
+    splits, mapping = open_splits(data), read_mapping(teacher)
     with writing(out, plan, "labels") as draft:
         draft.task, draft.text = source.task, model.text
+        if mapping is not None:
+            write_mapping(mapping, draft.path)
         sheets = [Sheet(split.name, split) for split in splits]
         taken_up = 0
         if config.folds:
@@ -73,6 +76,8 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
             "confidence": _confidence(draft.path, splits),
         }
         draft.measurements |= {f"{column}_bytes": size for column, size in layer_sizes(draft.path).items() if size}
+        if mapping is not None:
+            draft.measurements["label_mapping"] = _mapped(draft.path, splits, mapping)
     return Artifact.load(out)
 
 
@@ -117,13 +122,15 @@ def _label(
     """Write the missing shards; returns the number of texts in those that were there already."""
     assert model.text is not None
     network = networks.load(model)
-    if config.hidden_states or config.attention:
+    layered = config.hidden_states or config.attention
+    if layered:
         shape = layers.opened(network.module, attention=False).model.config
         draft.details |= {"layers": shape.num_hidden_layers, "width": shape.hidden_size}
     device = choose_device(config.device)
     network.module.to(device)
     encoder = TextEncoder(network.tokenizer, model.text)
-    taken_up = 0
+    taken_up, mapping = 0, read_mapping(model.path)
+    answers = networks.in_own_labels(network)
     with progress.track(description, sum(len(sheet.texts) for sheet in sheets)) as advance:
         for sheet in sheets:
             for shard, part in sheet.shards(draft.path, config.shard_size):
@@ -132,13 +139,27 @@ def _label(
                     taken_up += len(part)
                     continue
                 tokens = encoder.encode(part.texts)
-                if draft.details and sheet.texts.name != "val":  # no student learns from val
-                    seen = layers.observe(network, tokens, device, config, advance)
+                if layered and sheet.texts.name != "val":  # no student learns from val
+                    seen = layers.observe(answers, tokens, network.pad_id, device, config, advance)
                 else:
-                    logits = infer(network.module, tokens, network.pad_id, device, config.batch_size, advance)
+                    logits = infer(answers, tokens, network.pad_id, device, config.batch_size, advance)
                     seen = Observed(logits, LayerTargets())
-                write_shard(shard, draft.work / shard.name, part.ids, seen)
+                write_shard(shard, draft.work / shard.name, part.ids, seen, mapping)
     return taken_up
+
+
+def _mapped(directory: Path, splits: Sequence[Split], mapping: LabelMapping) -> dict[str, Any]:
+    """The mapping, and by split the mean probability and the texts that it takes from the teacher's answers."""
+    found: dict[str, Any] = {
+        "dropped_mass": {}, "best_means_nothing": {}, "abstained": {}, "texts": {},
+    }  # fmt: skip
+    for split in (split for split in splits if len(split)):
+        own = read_labels(directory, split.name, split.ids, OWN)
+        found["dropped_mass"][split.name] = float(mapping.dropped_mass(own).mean())
+        found["best_means_nothing"][split.name] = int(mapping.best_means_nothing(own).sum())
+        found["abstained"][split.name] = int(mapping.abstains(own).sum())
+        found["texts"][split.name] = len(split)
+    return mapping.to_dict() | found
 
 
 def _confidence(directory: Path, splits: Sequence[Split]) -> dict[str, float]:

@@ -21,7 +21,7 @@ from ..errors import InputError, RecipeError
 from ..tokenization import Tokens
 from .batches import Half, LayerTargets, longest_first, pad
 from .losses import Answer
-from .networks import HubClassifier, Network
+from .networks import HubClassifier
 
 
 def map_layers(wanted: str | Sequence[int], student: int, teacher: int) -> list[int]:
@@ -89,20 +89,21 @@ class Observed:
 
 
 def observe(
-    network: Network,
+    module: nn.Module,
     tokens: Sequence[Tokens],
+    pad_id: int,
     device: torch.device,
     config: LabelConfig,
     advance: Callable[[int], None],
 ) -> Observed:
     """Ask a teacher for its logits and for what the config wants of its layers; results are in input order."""
-    classifier = opened(network.module, attention=config.attention).eval()
+    classifier = opened(module, attention=config.attention).eval()
     logits: dict[int, NDArray[np.float32]] = {}
     hidden: dict[int, Half] = {}
     attention: dict[int, Half] = {}
     with torch.inference_mode():
         for rows in longest_first(tokens, config.batch_size):
-            ids, mask = (part.to(device) for part in pad([tokens[row] for row in rows], network.pad_id))
+            ids, mask = (part.to(device) for part in pad([tokens[row] for row in rows], pad_id))
             answer = look(classifier, ids, mask, hidden=config.hidden_states, attention=config.attention)
             logits |= zip(rows, answer.logits.float().cpu().numpy(), strict=True)
             if answer.hidden is not None:

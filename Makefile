@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= runs/demo
 
-.PHONY: demo test test-all check lint wheel-test verify-results benchmark clean
+.PHONY: demo test test-all check lint docs wheel-test verify-results benchmark clean
 
 # Install what the demo needs, then run a recipe on the starter data: every stage, a teacher and three students.
 demo: $(VENV)/.installed
@@ -19,9 +19,13 @@ test-all: test
 check: lint test-all wheel-test verify-results
 
 lint: $(VENV)/.installed
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks docs notebooks
+	$(BIN)/ruff check src tests benchmarks docs notebooks
 	$(BIN)/mypy
+
+# Write the reference of every recipe key from the settings in the code.
+docs: $(VENV)/.installed
+	$(BIN)/python docs/recipe.py
 
 # The built wheel without extras and without the source tree: the runtime's tests on what a user gets from pip.
 wheel-test: $(VENV)/.installed

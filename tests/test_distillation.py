@@ -34,7 +34,7 @@ from understudy.files import sha256_of_file
 from understudy.preparation import prepare
 from understudy.soft_labels import read_labels
 from understudy.soft_terms import SOFT_TERMS
-from understudy.training import distill, label, loop, networks, train, vocabulary
+from understudy.training import checkpoint, distill, label, networks, train, vocabulary
 from understudy.training.networks import HubClassifier
 from understudy.training.targets import teacher_targets
 
@@ -304,7 +304,7 @@ def test_logits_and_texts_meet_by_id(stage: Stage, tmp_path: Path) -> None:
 def test_a_killed_distillation_goes_on_to_equal_weights(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: StudentConfig
 ) -> None:
-    monkeypatch.setattr(loop.checkpoint.Checkpoints, "due", lambda self: True)
+    monkeypatch.setattr(checkpoint.Checkpoints, "due", lambda self: True)
     expected = stage.distill(config)
     for steps in (9, 12):
         with pytest.raises(PowerCutError):

@@ -1,48 +1,126 @@
-"""What the documents tell a reader to type exists."""
+"""The README and docs/: their commands parse and run, their links lead somewhere, their snippets are what they say."""
 
 from __future__ import annotations
 
+import ast
+import csv
+import os
 import re
+import runpy
 import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
 from understudy import cli
+from understudy.config import Recipe, load_recipe
 
-HOME = Path(__file__).parents[1]
-
-
-def commands(document: str) -> list[list[str]]:
-    """The words of every `understudy` line in a block of shell."""
-    blocks = re.findall(r"```sh\n(.*?)```", (HOME / document).read_text(encoding="utf-8"), re.DOTALL)
-    lines = [line.strip() for block in blocks for line in block.splitlines()]
-    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("understudy ")]
-
-
-@pytest.mark.parametrize("document", ["README.md", "docs/troubleshooting.md"])
-def test_commands_and_flags_exist(document: str) -> None:
-    group = cli.understudy
-    assert commands(document)
-    for name, *words in commands(document):
-        command = group.get_command(click.Context(group), name)
-        assert command is not None, name
-        flags = {flag for option in command.params for flag in (*option.opts, *option.secondary_opts)}
-        assert {word for word in words if word.startswith("--")} <= flags, (name, words)
-        assert [word for word in words if word.startswith("recipes/") and not (HOME / word).is_file()] == []
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+LINK = re.compile(r"\]\(([^)\s#]+)(?:#[^)]*)?\)")
+OURS = re.compile(r"\b(?:recipes|benchmarks|docs|notebooks|tests|src)/[\w./-]*\w")
+PLACEHOLDER = re.compile(r"[A-Z]+…?|…")
 
 
-def test_links_lead_somewhere() -> None:
-    for document in ("README.md", "docs/troubleshooting.md"):
-        targets = re.findall(r"\]\(([^)#:]+)\)", (HOME / document).read_text(encoding="utf-8"))
-        assert [target for target in targets if not ((HOME / document).parent / target).exists()] == []
+def blocks(page: Path, language: str) -> list[str]:
+    return [body for name, body in FENCE.findall(page.read_text(encoding="utf-8")) if name == language]
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """The words after `understudy` of every command in a block or between backticks."""
+    text = page.read_text(encoding="utf-8")
+    lines = [line for body in blocks(page, "sh") for line in body.replace("\\\n", " ").splitlines()]
+    lines += re.findall(r"`(understudy [^`]+)`", FENCE.sub("", text).replace("\n", " "))
+    for line in lines:
+        for command in re.split(r"\s(?:&&|\|\|?|>|;)\s", re.sub(r"(?<!\S)#.*", "", line)):
+            name, *words = shlex.split(command) or [""]
+            if name == "understudy":
+                yield words
+
+
+def complaint(words: list[str]) -> str:
+    """What the command line would refuse of a command, without running it; empty if nothing."""
+    command, arguments = cli.understudy, list(words)
+    while isinstance(command, click.Group) and arguments:
+        name = arguments.pop(0)
+        command = command.get_command(click.Context(command), name)
+        if command is None:
+            return f"no command {name}"
+    context = click.Context(command)
+    try:
+        given, _, _ = command.make_parser(context).parse_args(list(arguments))
+        for option in command.params:
+            value = given.get(option.name)
+            if isinstance(option, click.Option) and value is not None and not is_a_place(option, value):
+                option.type_cast_value(context, value)
+    except click.ClickException as error:
+        return error.format_message()
+    missing = [str(one.name) for one in command.params if one.required and given.get(one.name) in (None, (), [])]
+    mention = all(word.startswith("-") for word in arguments[:1])  # of a command or of its flag
+    return f"without {', '.join(missing)}" if missing and not mention else ""
+
+
+def is_a_place(option: click.Option, value: Any) -> bool:
+    """Whether it is a path, which need not be there, or a word like FILE that stands for a value."""
+    return isinstance(option.type, click.Path) or bool(PLACEHOLDER.fullmatch(str(value)))
+
+
+@pages
+def test_every_command_is_one_that_the_command_line_takes(page: Path) -> None:
+    found = {" ".join(words): complaint(words) for words in commands(page)}
+    assert {command: problem for command, problem in found.items() if problem} == {}
+
+
+def test_a_wrong_command_is_noticed() -> None:
+    assert complaint(["inspect", "DIR"]) == ""
+    assert complaint(["tran", "RECIPE"]) == "no command tran"
+    assert "--speling" in complaint(["predict", "DIR", "TEXT", "--speling"])
+    assert "out" in complaint(["run", "RECIPE"])
+    assert "many" in complaint(["tune", "RECIPE", "--out", "DIR", "--trials", "many"])
+    assert complaint(["tune", "RECIPE", "--out", "DIR", "--trials", "N"]) == ""
+
+
+@pages
+def test_every_file_and_link_is_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    links = [link for link in LINK.findall(text) if "://" not in link and not link.startswith("mailto:")]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+    code = [*re.findall(r"`([^`\n]+)`", FENCE.sub("", text)), *(body for _, body in FENCE.findall(text))]
+    named = {name for span in code for name in OURS.findall(span)}
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+@pages
+def test_every_snippet_reads(page: Path) -> None:
+    for body in blocks(page, "python"):
+        ast.parse(body)
+    for body in blocks(page, "toml"):
+        for name, value in tomllib.loads(body).items():
+            keys = getattr(Recipe.model_fields[name].annotation, "model_fields", None)  # of a section
+            assert keys is None or set(value) <= set(keys), f"[{name}] {set(value) - set(keys)}"
+
+
+def test_the_reference_of_the_settings_is_up_to_date() -> None:
+    made = runpy.run_path(str(ROOT / "docs/recipe.py"))["page"]()
+    assert (ROOT / "docs/recipe.md").read_text(encoding="utf-8") == made, "run `make docs`"
+    assert {f"`{name}`" for name in Recipe.model_fields["teacher"].annotation.model_fields} <= set(
+        re.findall("`.*?`", made)
+    )
 
 
 def test_quoted_messages_are_messages() -> None:
-    code = " ".join(path.read_text(encoding="utf-8") for path in (HOME / "src" / "understudy").rglob("*.py"))
+    code = " ".join(path.read_text(encoding="utf-8") for path in (ROOT / "src" / "understudy").rglob("*.py"))
     code = re.sub(r'"\s*\n\s*f?"', "", code)
-    page = (HOME / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     for message in (
         "the classifier's labels do not fit the task's: ", "cannot be used here:", "is not declared; expected ",
         "but label {task.labels.index(name)} of the task", "is not on this machine", "has only pickled weights",
@@ -52,3 +130,98 @@ def test_quoted_messages_are_messages() -> None:
         quoted = message.partition("{")[0].strip()
         assert quoted in page, message
         assert quoted in code or quoted.removeprefix("has ") in code, message
+
+
+# By running them
+
+
+def smaller(text: str) -> str:
+    """The demo recipe with few texts and an epoch of each training."""
+    text = re.sub(r"^epochs = .*$", "epochs = 1", text, flags=re.M)
+    text = re.sub(r"^max_length = .*$", "max_length = 16", text, flags=re.M)
+    text = text.replace("[data]\n", "[data]\nlimit = 120\n").replace("samples = 150", "samples = 16\ngate = false")
+    return text.replace("speed_texts = 80", "speed_texts = 8\nbootstrap = 100").replace("repeats = 2", "repeats = 1")
+
+
+def prepare_readme(home: Path) -> None:
+    """What the README's reader has: the demo's run to be, a file of texts, a recipe and data of their own."""
+    demo = smaller((ROOT / "recipes/demo.toml").read_text(encoding="utf-8"))
+    (home / "recipes").mkdir()
+    (home / "recipes/demo.toml").write_text(demo, encoding="utf-8")
+    (task, search) = (body for body in blocks(ROOT / "README.md", "toml") if body.startswith(("[task]", "[tune]")))
+    own = re.sub(r"\[task\].*?(?=\[teacher\])", f"{task}limit = 120\n\n", demo, flags=re.S) + search
+    (home / "tickets.toml").write_text(own, encoding="utf-8")
+    labels = load_recipe(home / "tickets.toml").task.labels
+    tables: dict[str, list[dict[str, Any]]] = {
+        "your.csv": [{"message": f"please send report {number}"} for number in range(9)],
+        "tickets.csv": [{"message": f"{labels[n % 3]} number {n} of mine", "label": labels[n % 3]} for n in range(240)],
+    }
+    for name, rows in tables.items():
+        with (home / name).open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+@pytest.mark.wide
+@pytest.mark.timeout(3000)
+def test_the_commands_of_the_readme_run_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare_readme(tmp_path)
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+
+    def understudy(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "understudy", *words],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{words}: {done.stderr[-2000:]}"
+        return done.stdout
+
+    understudy("run", "recipes/demo.toml", "--out", "runs/demo")
+    ran = []
+    for body in blocks(ROOT / "README.md", "sh"):
+        for line in body.splitlines():
+            name, *words = shlex.split(line, comments=True) or [""]
+            if name == "understudy" and words[0] not in ("fetch", "push"):  # they need a network
+                few = ["2" if before == "--trials" else word for before, word in zip(["", *words], words, strict=False)]
+                assert understudy(*few)
+                ran.append(words[0])
+    assert {"run", "predict", "inspect", "report", "tune"} <= set(ran)
+    assert (tmp_path / "labelled.csv").read_text(encoding="utf-8").count("\n") == 10
+    monkeypatch.chdir(tmp_path)
+    for body in blocks(ROOT / "README.md", "python"):
+        exec(compile(body, "README.md", "exec"), {})
+    artifacts = ["runs/demo/students/cut3/int8", "runs/demo/students/small/int8"]
+    with (tmp_path / "labelled.csv").open(encoding="utf-8") as file:
+        header = next(csv.reader(file))
+    assert {"message", "label", "confidence"} <= set(header)
+    assert "cut3/int8" in understudy("benchmark", *artifacts, "--data", "labelled.csv", "--text", "message")
+
+
+@pytest.mark.wide
+@pytest.mark.timeout(3000)
+def test_the_notebook_runs(tmp_path: Path) -> None:
+    import nbclient
+    import nbformat
+
+    notebook = nbformat.read(ROOT / "notebooks/demo.ipynb", as_version=4)
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    (tmp_path / "notebooks").mkdir()
+    done = nbclient.NotebookClient(
+        notebook, timeout=2400, resources={"metadata": {"path": str(tmp_path / "notebooks")}}
+    ).execute()
+    shown = [output for cell in done.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert any("image/png" in output.get("data", {}) for output in shown)
+    text = "".join(output.get("text", "") for output in shown)
+    assert "textcnn/int8" in text and "imperative" in text
+
+
+def test_the_notebook_is_committed_without_outputs() -> None:
+    import json
+
+    raw = json.loads((ROOT / "notebooks/demo.ipynb").read_text(encoding="utf-8"))
+    cells = [cell for cell in raw["cells"] if cell["cell_type"] == "code"]
+    assert cells
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
+    for cell in cells:
+        ast.parse("".join(cell["source"]))

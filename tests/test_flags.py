@@ -29,7 +29,7 @@ from understudy.space import TuneConfig
     ("command", "section", "left_out"),
     [
         ("prepare", DataConfig, {"unlabeled", "normalize"}),
-        ("train", TeacherConfig, {"label_map"}),
+        ("train", TeacherConfig, {"label_map", "kind"}),
         ("label", LabelConfig, set()),
         ("distill", DistillConfig, {"layer_map"}),
         ("export", ExportConfig, set()),

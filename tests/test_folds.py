@@ -26,7 +26,7 @@ from understudy.pipeline import plan
 from understudy.progress import Silent
 from understudy.soft_labels import read_labels
 from understudy.tokenization import TextEncoder
-from understudy.training import distill, label, loop, networks, train
+from understudy.training import checkpoint, distill, label, networks, train
 from understudy.training.loop import infer
 
 FOLDS = 3
@@ -141,7 +141,7 @@ EVERYTHING += ["label with the teacher"]
 def test_an_interrupted_run_goes_on_to_equal_labels(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, units: int, done: int, resumed: int
 ) -> None:
-    monkeypatch.setattr(loop.checkpoint.Checkpoints, "due", lambda self: True)
+    monkeypatch.setattr(checkpoint.Checkpoints, "due", lambda self: True)
     out = tmp_path / "labels"
     with pytest.raises(PowerCutError):
         label(stage.teacher, stage.data, out, CONFIG, progress=Failing(units))

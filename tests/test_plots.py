@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from invented import EMOTIONS, simulate
+from invented import EMOTIONS, history, simulate
 from understudy.reporting import plots
 from understudy.reporting.placement import overlap, place_labels
 from understudy.reporting.stage import read_logits
@@ -26,6 +27,21 @@ def test_pictures_of_few_and_many_labels(labels: Sequence[str], tmp_path: Path) 
     assert figure is not None and len(figure.axes) == 2
     ticks = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert len(set(ticks)) == len(labels)  # shortened names still differ
+
+
+@pytest.mark.parametrize(("metric", "below"), [("accuracy", ("val_accuracy", "val_macro_f1")),
+                                               ("macro_f1", ("val_macro_f1",))])  # fmt: skip
+def test_the_training_curves_hold_loss_scores_and_learning_rate(metric: str, below: tuple[str, ...]) -> None:
+    runs = [history(name, name != "cut3") for name in ("teacher", "cut3", "small", "cut3-no-teacher")]
+    figure = plots.training(Evidence([], runs, EMOTIONS, metric, np.zeros(0, int), {}, []))
+    assert figure is not None and len(figure.axes) == 3 * 2 * 3  # three panels each, two rows of three columns
+    for column, run in enumerate(runs[:3]):
+        curves = [[list(line.get_ydata()) for line in figure.axes[3 * row + column].lines] for row in range(3)]
+        records = run["history"]
+        assert [record["val_nll"] for record in records] in curves[0]
+        assert [curve for curve in curves[1] if len(curve) > 2] == [[r[name] for r in records] for name in below]
+        assert [record["learning_rate"] for record in records] in curves[2]
+    figure.savefig(io.BytesIO())
 
 
 def test_no_label_of_fourteen_models_overlaps() -> None:

@@ -6,6 +6,7 @@ import csv
 import json
 import random
 import re
+import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,8 @@ def write_data(raw: dict[str, Any], directory: Path) -> None:
     """Files under the names that the recipe's splits have, with texts that say their label."""
     data, labels, rng = raw["data"], raw["task"]["labels"], random.Random(0)
     directory.mkdir()
+    if "path" in raw["teacher"]:
+        shutil.copyfile(HOME / raw["teacher"]["path"], directory / raw["teacher"]["path"])
     for split, rows in (("train", 240), ("val", 60), ("test", 60)):
         name = data.get(split, "")
         if not name or name.startswith("starter:"):
@@ -102,10 +105,12 @@ def smaller(raw: dict[str, Any], models: dict[str, str]) -> Recipe:
         section.update({key: value for key, value in SMALLER.items() if key in section})
         if "model" in section:
             section["model"] = models[section["model"]]
-    raw["teacher"] |= {"max_length": 16} | ({"device": "cpu"} if raw["teacher"].get("train", True) else {})
+    model = raw["teacher"].get("kind", "model") == "model"
+    if model:
+        raw["teacher"] |= {"max_length": 16} | ({"device": "cpu"} if raw["teacher"].get("train", True) else {})
     raw["data"]["limit"] = 120
     raw["quantize"] = {"samples": 16}
-    raw["benchmark"] = {"speed_texts": 4, "repeats": 1, "bootstrap": 100, "pipeline": False}
+    raw["benchmark"] = {"speed_texts": 4, "repeats": 1, "bootstrap": 100} | ({"pipeline": False} if model else {})
     return Recipe.model_validate(raw | {"task": {"name": "tiny"} | raw["task"]})
 
 
@@ -119,7 +124,8 @@ def test_a_recipe_runs_from_data_to_report(path: Path, models: dict[str, str], t
     measured = {f"{model['name']}/{model['variant']}" for model in results["models"]}
     assert {f"{student.name}/{v}" for student in recipe.students for v in recipe.variants} <= measured
     twin = set() if recipe.controls == "none" else {f"{recipe.students[0].name}-no-teacher/fp32"}
-    assert {"teacher/fp32", "majority/none", "tfidf-lr/sklearn"} | twin <= measured
+    teacher = f"teacher/{raw['teacher'].get('kind', 'fp32')}"
+    assert {teacher, "majority/none", "tfidf-lr/sklearn"} | twin <= measured
     assert results["task_metric"] == recipe.task.metric
     report = json.loads((tmp_path / "run/report/results.json").read_text(encoding="utf-8"))
     assert report["labels"] == recipe.task.labels

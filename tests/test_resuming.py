@@ -9,15 +9,15 @@ import pytest
 
 from training_kit import STEPS, Failing, PowerCutError, equal, network, train
 from understudy.config import DistillConfig
-from understudy.training import loop
+from understudy.training import checkpoint, loop
 from understudy.training.losses import distillation
 
 
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint after every step."""
-    monkeypatch.setattr(loop.checkpoint, "_SECONDS", 0.0)
-    monkeypatch.setattr(loop.checkpoint.Checkpoints, "due", lambda self: True)
+    monkeypatch.setattr(checkpoint, "_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint.Checkpoints, "due", lambda self: True)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_one_others(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_an_interrupted_training_ends_with_the_weights_of_an_undisturbed_one(tmp
 
 
 def _steps_in(work: Path) -> int:
-    saved = loop.checkpoint.load_checkpoint(work / "checkpoint.safetensors")
+    saved = checkpoint.load_checkpoint(work / "checkpoint.safetensors")
     assert saved is not None
     return int(saved[0]["epochs_done"] * STEPS + saved[0]["batch"])
 

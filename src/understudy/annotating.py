@@ -23,7 +23,7 @@ from .data.writing import WRITERS, output
 from .decision import softmax
 from .label_mapping import LabelMapping, read_mapping
 from .progress import Progress, Silent
-from .soft_labels import OWN, Logits, check_made_of, open_splits, read_labels
+from .soft_labels import OWN, Logits, check_made_of, labelled, open_splits, read_labels
 
 NAME = "annotated"
 
@@ -45,7 +45,7 @@ def annotate(
     check_made_of(soft, source)
     for needed in (soft, source):
         needed.verify(without=TEST_FILE)
-    splits, mapping = open_splits(data), read_mapping(labels)
+    splits, mapping = [labelled(labels, split) for split in open_splits(data)], read_mapping(labels)
     rows = sum(map(len, splits))
     with writing(out, plan, "annotated") as draft, progress.track("annotate", rows * len(formats)) as advance:
         draft.task = source.task

@@ -76,14 +76,14 @@ class Artifact:
     files: dict[str, dict[str, Any]]
 
     @classmethod
-    def load(cls, path: Path, kind: str | None = None, *, verify: bool = False) -> Artifact:
+    def load(cls, path: Path, *kinds: str, verify: bool = False) -> Artifact:
         """Read a directory's manifest and check that its files are there.
 
-        `kind` asks for that kind of artifact; `verify` recomputes every SHA-256. Raises ArtifactError.
+        `kinds` ask for an artifact of one of them; `verify` recomputes every SHA-256. Raises ArtifactError.
         """
         artifact = cls._from_manifest(path, _read_manifest(path))
-        if kind is not None and artifact.kind != kind:
-            raise ArtifactError(f"{path} is a {artifact.kind} directory, expected a {kind} directory")
+        if kinds and artifact.kind not in kinds:
+            raise ArtifactError(f"{path} is a {artifact.kind} directory, expected a {' or '.join(kinds)} directory")
         artifact._check_files()
         if verify:
             artifact.verify()

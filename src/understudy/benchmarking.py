@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,48 +25,14 @@ from .controls import Control, bag_of_words, majority
 from .data.storing import read_split
 from .data.task import Split, Task
 from .decision import softmax
+from .entries import Entry as Entry
+from .entries import Lead
 from .errors import InputError
 from .machine import available_cores, describe, versions
 from .metrics import agreement, confusion, evaluate, mcnemar, paired_difference, per_class, retention
 from .progress import Progress, Silent
 from .recording import RESULTS as RESULTS
 from .recording import write_results
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A model to measure: its artifact and what it is; the control NAME-no-teacher is the twin of the student NAME."""
-
-    name: str
-    role: str  # teacher | student | control
-    path: Path
-    timed: bool = True
-
-    @classmethod
-    def of(cls, path: Path) -> Entry:
-        """What an ONNX artifact is, by what its manifest and the layout of a run say; raises ArtifactError."""
-        details = Artifact.load(path, "model").details
-        name = path.parent.name if path.name == details.get("variant") else path.name
-        if "kind" not in details:
-            return cls("teacher", "teacher", path)
-        return (
-            cls(name, "student", path) if details.get("soft_labels", True) else cls(name, "control", path, timed=False)
-        )
-
-    @cached_property
-    def artifact(self) -> Artifact:
-        """What the manifest says, read once."""
-        return Artifact.load(self.path, "model")
-
-    @property
-    def variant(self) -> str:
-        """fp32, fp16, int8, or a form that torch runs."""
-        return str(self.artifact.details["variant"])
-
-    @property
-    def key(self) -> str:
-        """name/variant"""
-        return f"{self.name}/{self.variant}"
 
 
 @dataclass(frozen=True)
@@ -96,20 +61,24 @@ def benchmark(
     config: BenchmarkConfig,
     *,
     teacher: Path | None,
+    labels: Path | None = None,
     notes: Mapping[str, Any],
     seed: int = 13,
     progress: Progress | None = None,
 ) -> Artifact:
-    """Measure `entries` and the controls on the test split; `teacher` is the torch artifact that the pipeline runs.
+    """Measure `entries` and the controls on the test split.
 
-    `notes` (the recipe, training histories) go into results.json as they are. Raises InputError for two models of
-    one name and variant.
+    `teacher` is the torch artifact that the pipeline runs, or the directory of one that is not a model: it is asked
+    for the test texts, and its answers are calibrated as its soft labels in `labels` are. `notes` (the recipe,
+    training histories) go into results.json as they are. Raises InputError for two models of one name and variant.
     """
     progress = progress or Silent()
     source = Artifact.load(data, "data")
+    lead = Lead.of(teacher, labels)
     _refuse_doubles(entries)
     inputs = {entry.key: f"{entry.artifact.digest}:{entry.artifact.temperature}" for entry in entries}
     inputs |= {"data": source.digest, "recipe": hashlib.sha256(json.dumps(notes).encode()).hexdigest()}
+    inputs |= {"teacher": lead.digest} if lead else {}
     plan = Plan("benchmark", config.model_dump(), inputs, seed)
     done = finished(out, plan, progress)
     if done is not None:
@@ -120,18 +89,24 @@ def benchmark(
         draft.task = source.task
         train, val, test = (read_split(data / f"{name}.parquet", name) for name in ("train", "val", "test"))
         controls = [majority(train, len(source.task.labels)), bag_of_words(train, val, len(source.task.labels))]
-        answers = _answers(entries, controls, test, config.provider, progress)
-        known = _validation_logits(entries, val, config.provider, progress)
-        rows = [_describe(entry, out.parent) for entry in entries]
+        said, answers, rows = list[str](), dict[str, Answers](), list[dict[str, Any]]()
+        if lead:
+            said, found = lead.ask(test, progress)
+            if found is not None:
+                answers[lead.key], rows = Answers(found, lead.temperature), [lead.row]
+        answers |= _answers(entries, controls, test, config.provider, progress)
+        known = _validation_logits(entries, val, config.provider, progress) | (lead.validation(val) if lead else {})
+        rows += [_describe(entry, out.parent) for entry in entries]
         rows += [_describe_control(control) for control in controls]
         _add_quality(rows, answers, test, source.task, config, seed)
         _add_calibration(rows, answers, known, test, val, config, seed)
-        pipeline = _add_speed(rows, entries, teacher, data, test, config, progress)
+        pipeline = _add_speed(rows, entries, None if lead else teacher, data, test, config, progress)
         results = {
             "task": source.task.name, "task_metric": source.task.metric, "labels": list(source.task.labels),
             "seed": seed, "machine": describe(), "versions": versions(), "data": source.measurements,
             "models": [pipeline, *rows] if pipeline else rows,
             "comparisons": _comparisons(entries, answers, test, source.task, config, seed), **notes,
+            "remarks": [*notes.get("remarks", []), *said],
         }  # fmt: skip
         logits = {name: answer.logits for name, answer in answers.items()}
         write_results(draft.path, results, {"test": (test, logits), "val": (val, known)})
@@ -302,7 +277,8 @@ def _comparisons(
     shapes = [(entry.variant, entry.artifact.details["kind"], entry.artifact.details["params"]) for entry in students]
     for index, entry in enumerate(students):
         name = entry.key
-        pairs += [(name, "teacher/fp32"), (name, f"{entry.name}-no-teacher/fp32")]
+        pairs += [(name, other) for other in answers if other.startswith("teacher/")]
+        pairs.append((name, f"{entry.name}-no-teacher/fp32"))
         if entry.variant != "fp32":
             pairs.append((name, f"{entry.name}/fp32"))
         pairs.append((name, "tfidf-lr/sklearn"))

@@ -15,18 +15,22 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from .errors import RecipeError
-from .explaining import explain
+from .explaining import Kinds, explain
 from .sections import NAME, Positive, Proportion, Variant
 from .sections import BenchmarkConfig as BenchmarkConfig
 from .sections import DistillConfig as DistillConfig
+from .sections import ExportConfig as ExportConfig
 from .sections import LabelConfig as LabelConfig
 from .sections import LabelPolicy as LabelPolicy
 from .sections import OptimizationConfig as OptimizationConfig
 from .sections import PruningConfig as PruningConfig
+from .sections import QuantizeConfig as QuantizeConfig
 from .sections import Section as Section
 from .sections import TeacherConfig as TeacherConfig
 from .soft_terms import FOLDED_STATES, LAYER_TERMS, TWO_LABELS, inherited
 from .space import TuneConfig, search_space
+from .teachers import TEACHER_KINDS as TEACHER_KINDS
+from .teachers import AnyTeacher, unread_settings
 
 Normalization = Literal["html", "nfc", "users", "links"]
 Metric = Literal["accuracy", "macro_f1", "macro_recall"]
@@ -182,32 +186,14 @@ StudentConfig = Annotated[
 ]
 
 
-class ExportConfig(Section):
-    """How a model becomes ONNX."""
-
-    tolerance: float = Field(1e-4, gt=0, description="largest allowed |difference| of a logit from torch")
-    samples: int = Field(200, ge=1, description="texts that the proof runs on")
-
-
-class QuantizeConfig(Section):
-    """How an ONNX model becomes INT8."""
-
-    method: Literal["static", "dynamic"] = Field(
-        "static", description="dynamic makes a prediction depend on the other texts of its batch"
-    )
-    samples: int = Field(400, ge=16, description="training texts that the activation ranges are measured on")
-    embeddings: bool = Field(True, description="quantise the embedding tables, row by row")
-    max_loss: float = Field(0.5, gt=0, description="points of the task metric that may be lost on validation")
-    gate: bool = Field(True, description="compare with the source on validation, repair or refuse")
-
-
 class Recipe(Section):
     """A whole run."""
 
     seed: int = Field(13, ge=0, description="drives every random choice")
+    track: Literal["none", "mlflow"] = Field("none", description="where `run` and `tune` also record what they made")
     task: TaskConfig
     data: DataConfig
-    teacher: TeacherConfig = TeacherConfig()
+    teacher: AnyTeacher = TeacherConfig()
     label: LabelConfig = LabelConfig()
     distill: DistillConfig = DistillConfig()
     students: list[StudentConfig] = Field(min_length=1)
@@ -244,10 +230,8 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.label.folds and not self.teacher.train:
-            raise ValueError(
-                "label.folds trains the teacher again, and train = false leaves it as it is: set folds = 0"
-            )
+        if vain := unread_settings(self.teacher, self.labelling, self.benchmark, self.students):
+            raise ValueError(vain)
         if not self.data.train_labels:
             self._without_gold()
         if len(self.task.labels) == 2 and any(student.loss == "dkd" for student in self.students):
@@ -259,7 +243,7 @@ class Recipe(Section):
     def _without_gold(self) -> None:
         """Refuse what needs the gold labels that are not read."""
         none = "data.train_labels = false leaves no gold labels:"
-        if self.teacher.train:
+        if isinstance(self.teacher, TeacherConfig) and self.teacher.train:
             raise ValueError(f"{none} the teacher cannot be trained; set teacher.train = false")
         if self.controls != "none":
             raise ValueError(f'{none} no student can learn without the teacher; set controls = "none"')
@@ -300,6 +284,7 @@ STUDENT_KINDS: dict[str, type[_Student]] = {
     "textcnn": TextCNNStudent,
     "bilstm": BiLSTMStudent,
 }
+_CHOICES: dict[str, Kinds] = {"students": STUDENT_KINDS, "teacher": TEACHER_KINDS}
 
 
 def load_recipe(path: Path, tune: Mapping[str, Any] | None = None) -> Recipe:
@@ -324,4 +309,4 @@ def parse(section: type[S], raw: dict[str, Any], source: str) -> S:
     try:
         return section.model_validate(raw)
     except ValidationError as error:
-        raise RecipeError(f"{source}: {explain(section, error, STUDENT_KINDS)}") from None
+        raise RecipeError(f"{source}: {explain(section, error, _CHOICES)}") from None

@@ -15,16 +15,27 @@ from typing import Any
 
 import numpy as np
 
+from .answering import MAX_LENGTH, Bill, expected_bill
 from .artifact import Artifact
 from .claiming import refuse_another_task
-from .config import BiLSTMStudent, CutStudent, PruningConfig, Recipe, StudentConfig, TextCNNStudent, TransformerStudent
-from .data.preparing import prepare
+from .config import (
+    BiLSTMStudent,
+    CutStudent,
+    PruningConfig,
+    Recipe,
+    StudentConfig,
+    TeacherConfig,
+    TextCNNStudent,
+    TransformerStudent,
+)
+from .data.preparing import Prepared, prepare
 from .data.task import Task
 from .errors import ArtifactError
 from .layer_checks import check_layers
 from .pipeline import Step, plan, twins
 from .preparation import digests
 from .progress import Silent
+from .teachers import EndpointTeacher, TableTeacher
 
 _PIECES_PER_WORD = 1.35  # English WordPiece, with punctuation
 _UTILIZATION = 0.5  # of the measured rate that a training reaches: norms, softmax and the optimiser take the rest
@@ -41,6 +52,7 @@ class Forecast:
     disk_bytes: int
     teacher_calls: int
     rows: dict[str, int]
+    bill: Bill | None = None  # of an endpoint
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -52,8 +64,9 @@ class Forecast:
         rows = ", ".join(f"{name} {count}" for name, count in self.rows.items())
         lines += [
             f"rows: {rows}",
-            f"teacher calls: {self.teacher_calls}",
-            f"time: about {_duration(self.seconds)} on this machine",
+            f"teacher calls: {self.teacher_calls}" if self.bill is None else f"teacher: about {self.bill}",
+            f"time: about {_duration(self.seconds)} on this machine"
+            + (", without the time that the endpoint takes" if self.bill and self.bill.calls else ""),
             f"disk: about {self.disk_bytes / 1e6:.0f} MB in all",
         ]
         return "\n".join(lines)
@@ -78,7 +91,8 @@ def estimate(recipe: Recipe, out: Path, base: Path | None) -> Forecast:
         "unlabeled": len(prepared.unlabeled),
     }  # fmt: skip
     words = prepared.counts["splits"]["train"]["mean_words"]
-    length = min(recipe.teacher.max_length, words * _PIECES_PER_WORD + 2)
+    longest = recipe.teacher.max_length if isinstance(recipe.teacher, TeacherConfig) else MAX_LENGTH
+    length = min(longest, words * _PIECES_PER_WORD + 2)
     teacher = _teacher_size(recipe)
     students = {student.name: _student_size(student, teacher) for student in recipe.students}
     steps = list(plan(recipe, out, base, Silent()))
@@ -87,9 +101,23 @@ def estimate(recipe: Recipe, out: Path, base: Path | None) -> Forecast:
     work = _work(recipe, rows, teacher, students)
     seconds = sum(work.get(name, 0.0) for name in to_do) * length / (_products_per_second() * _UTILIZATION)
     overhead = sum(_OVERHEAD.get(name.rpartition("/")[2], 0.0) for name in to_do)
-    calls = sum(rows[name] for name in ("train", "val", "unlabeled")) if "labels" in to_do else 0
+    asked = _asked(recipe, prepared, to_do)
+    bill = None
+    if isinstance(recipe.teacher, EndpointTeacher):
+        bill = expected_bill(recipe.teacher, task.labels, asked, out / "teacher")
+    calls = bill.calls if bill else len(asked)
     disk = _disk(recipe, teacher, students) + int((rows["train"] + rows["unlabeled"]) * _stored_bytes(recipe, length))
-    return Forecast(list(standing.items()), seconds + overhead, disk, calls, rows)
+    return Forecast(list(standing.items()), seconds + overhead, disk, calls, rows, bill)
+
+
+def _asked(recipe: Recipe, prepared: Prepared, to_do: Sequence[str]) -> list[str]:
+    """The texts that the teacher will be asked for; a table is not asked, and a model's test is in its ONNX file."""
+    if isinstance(recipe.teacher, TableTeacher):
+        return []
+    splits = [prepared.train, prepared.val, prepared.unlabeled] if "labels" in to_do else []
+    if "benchmark" in to_do and getattr(recipe.teacher, "test", False):
+        splits.append(prepared.test)
+    return [text for split in splits for text in split.texts]
 
 
 def _standing(steps: Sequence[Step], out: Path, files: Mapping[str, str], seed: int) -> dict[str, bool]:
@@ -114,21 +142,22 @@ def _kept(step: Step, out: Path) -> bool:
         return False
     if step.out.endswith(" calibrated"):
         return "calibration" in artifact.measurements
-    return bool(artifact.config == json.loads(json.dumps(dict(step.settings))))
+    same = artifact.config == json.loads(json.dumps(dict(step.settings)))
+    return same and step.inputs.items() <= artifact.inputs.items()
 
 
 def _work(recipe: Recipe, rows: Mapping[str, int], teacher: _Size, students: Mapping[str, _Size]) -> dict[str, float]:
     """Products per token of length, by step; a training step is three forward passes."""
     transfer, timed = rows["train"] + rows["unlabeled"], recipe.benchmark.speed_texts * recipe.benchmark.repeats * 8
-    folds = recipe.label.folds
-    in_folds = (3 * (folds - 1) * rows["train"] + folds * rows["val"]) * recipe.teacher.epochs if folds else 0
-    work = {
-        "teacher": (3 * rows["train"] + rows["val"]) * recipe.teacher.epochs * teacher.per_token,
-        "labels": (transfer + rows["val"] + in_folds) * teacher.per_token,
-        "teacher-fp32 calibrated": rows["val"] * teacher.per_token,
-    }
-    if not recipe.teacher.train:
-        del work["teacher"]
+    work = {}
+    if isinstance(recipe.teacher, TeacherConfig):
+        epochs, folds = recipe.teacher.epochs, recipe.label.folds
+        in_folds = (3 * (folds - 1) * rows["train"] + folds * rows["val"]) * epochs if folds else 0
+        work = {
+            "teacher": (3 * rows["train"] + rows["val"]) * epochs * teacher.per_token * recipe.teacher.train,
+            "labels": (transfer + rows["val"] + in_folds) * teacher.per_token,
+            "teacher-fp32 calibrated": rows["val"] * teacher.per_token,
+        }
     measured = (rows["val"] + rows["test"] + 2 * timed) * teacher.per_token
     for student in recipe.students:
         size, home = students[student.name], f"students/{student.name}"
@@ -159,13 +188,15 @@ def _stored_bytes(recipe: Recipe, length: float) -> float:
     from .training.networks import layers_and_width
 
     wanted = recipe.labelling
-    if not (wanted.hidden_states or wanted.attention):
+    if not (wanted.hidden_states or wanted.attention) or not isinstance(recipe.teacher, TeacherConfig):
         return 0.0
     layers, width = layers_and_width(recipe.teacher.model)
     return 2.0 * layers * (width * wanted.hidden_states + length * wanted.attention)
 
 
 def _teacher_size(recipe: Recipe) -> _Size:
+    if not isinstance(recipe.teacher, TeacherConfig):
+        return _Size(0, 0)
     from .training.networks import describe_pretrained
 
     return _Size(*describe_pretrained(recipe.teacher.model))

@@ -8,29 +8,32 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+Kinds = Mapping[str, type[BaseModel]]
+
 _BRANCHES = ("int", "list[int]")  # what pydantic adds to a key that takes one of these
 
 
-def explain(section: type[BaseModel], error: ValidationError, kinds: Mapping[str, type[BaseModel]]) -> str:
-    """The first thing that is wrong; `kinds` are the kinds of the tables in the list `students`."""
+def explain(section: type[BaseModel], error: ValidationError, choices: Mapping[str, Kinds]) -> str:
+    """The first thing that is wrong; `choices` are the sections that come in kinds, and these."""
     first = error.errors()[0]
     location, problem, got = first["loc"], first["type"], repr(first["input"])
-    student = location[:1] == ("students",)
-    path = [*location[:2], *location[3:4], *(p for p in location[4:] if p not in _BRANCHES)] if student else location
+    kinds = choices.get(str(location[0]), {}) if location and location[0] in section.model_fields else {}
+    tag = _place_of_kind(location) if kinds else len(location)
+    path = [*location[:tag], *location[tag + 1 : tag + 2], *(p for p in location[tag + 2 :] if p not in _BRANCHES)]
     key = ".".join(str(part) for part in path)
     if problem == "extra_forbidden":
-        owners = [kind for kind, model in kinds.items() if student and location[-1] in model.model_fields]
+        owners = [kind for kind, model in kinds.items() if location[-1] in model.model_fields]
         if owners:
-            return f"key '{key}' is for students of kind {' or '.join(owners)}, not {location[2]}"
+            return f"key '{key}' is for {_plural(location[0])} of kind {' or '.join(owners)}, not {location[tag]}"
         return f"unknown key '{key}'{nearest(location[-1], _keys_beside(section, location, kinds))}"
     if problem == "missing":
         return f"key '{key}' is missing"
     if problem == "union_tag_not_found":
         return f"{key}: kind is missing; choose one of {', '.join(kinds)}"
     if problem == "union_tag_invalid":
-        tag = first["ctx"]["tag"]
-        other = nearest(tag, kinds) or f"; choose one of {', '.join(kinds)}"
-        return f"{key}: unknown kind '{tag}'{other}"
+        wanted = first["ctx"]["tag"]
+        other = nearest(wanted, kinds) or f"; choose one of {', '.join(kinds)}"
+        return f"{key}: unknown kind '{wanted}'{other}"
     if problem in ("model_type", "model_attributes_type"):
         return f"{key}: input should be a table, got {got}"
     message = worded(first)
@@ -51,12 +54,19 @@ def nearest(name: object, known: Iterable[str]) -> str:
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
-def _keys_beside(
-    section: type[BaseModel], location: tuple[int | str, ...], kinds: Mapping[str, type[BaseModel]]
-) -> list[str]:
+def _place_of_kind(location: tuple[int | str, ...]) -> int:
+    """Where pydantic names the kind: after the section's name, and its index in a list."""
+    return 2 if len(location) > 1 and isinstance(location[1], int) else 1
+
+
+def _plural(name: object) -> str:
+    return str(name).removesuffix("s") + "s"
+
+
+def _keys_beside(section: type[BaseModel], location: tuple[int | str, ...], kinds: Kinds) -> list[str]:
     """The keys that are known where an unknown one was found."""
-    if location[:1] == ("students",):
-        return list(kinds[str(location[2])].model_fields)
+    if kinds:
+        return list(kinds[str(location[_place_of_kind(location)])].model_fields)
     inner: Any = section
     for part in location[:-1]:  # into a section, or past the key of a table of sections
         inner = inner.model_fields[str(part)].annotation if hasattr(inner, "model_fields") else get_args(inner)[-1]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .config import PretrainedStudent, Recipe, load_recipe
+from .config import PretrainedStudent, Recipe, TeacherConfig, load_recipe
 from .data.locating import names_hub_split
 from .errors import InputError
 from .files import sha256_of_file
@@ -110,7 +110,8 @@ def _recipe_plans(recipe: Recipe) -> list[_Plan]:
 
 def _models(recipe: Recipe) -> Iterator[str]:
     """The models of a recipe that are on the hub."""
-    names = [recipe.teacher.model, *(s.model for s in recipe.students if isinstance(s, PretrainedStudent))]
+    lead = [recipe.teacher.model] if isinstance(recipe.teacher, TeacherConfig) else []
+    names = [*lead, *(s.model for s in recipe.students if isinstance(s, PretrainedStudent))]
     return (name for name in names if not name.startswith(_BUNDLED) and not Path(name).exists())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .config import CutStudent, PretrainedStudent, Recipe, StudentConfig, TransformerStudent
+from .config import CutStudent, PretrainedStudent, Recipe, StudentConfig, TeacherConfig, TransformerStudent
 
 
 def check_layers(recipe: Recipe) -> None:
@@ -11,6 +11,8 @@ def check_layers(recipe: Recipe) -> None:
     from .training.networks import layers_and_width
     from .training.surgery import check_cut
 
+    if not isinstance(recipe.teacher, TeacherConfig):
+        return
     cuts = [student.layers for student in recipe.students if isinstance(student, CutStudent)]
     mapped = [student for student in recipe.students if student.hidden_weight or student.attention_weight]
     total = layers_and_width(recipe.teacher.model)[0] if cuts or mapped else 0

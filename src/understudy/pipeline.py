@@ -22,12 +22,14 @@ from typing import Any
 
 from . import variants
 from .annotating import annotate
+from .answering import appoint, outside
+from .answering import label as label_with_answers
 from .artifact import MANIFEST, Artifact
 from .benchmarking import RESULTS, Entry, benchmark
 from .calibration import calibrate
 from .claiming import claimed
 from .classifier import TOKENIZER_FILE
-from .config import Recipe, StudentConfig
+from .config import Recipe, StudentConfig, TeacherConfig
 from .files import write_atomically
 from .label_mapping import mapping_summary
 from .layer_checks import check_layers
@@ -35,6 +37,8 @@ from .preparation import prepare, summary
 from .progress import Progress
 from .pseudo_labeling import pseudo_label
 from .reporting import model_card, report
+from .teachers import OtherTeacher
+from .tracking import tracking
 
 
 @dataclass(frozen=True)
@@ -45,21 +49,23 @@ class Step:
     work: Callable[[], Artifact | None]
     needs: tuple[str, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)  # digests in its plan, as far as they are known beforehand
 
 
 def run(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> dict[str, Any]:
     """Do all stages that are not done yet; returns the results. Raises RecipeError for a directory of another task."""
-    with claimed(out, recipe):
-        work(list(plan(recipe, out, base, progress)), progress)
+    with claimed(out, recipe), tracking(recipe, out, progress) as record:
+        work(list(plan(recipe, out, base, progress)), progress, record)
     results: dict[str, Any] = json.loads((out / "report" / RESULTS).read_text(encoding="utf-8"))
     return results
 
 
-def work(steps: Sequence[Step], progress: Progress) -> None:
-    """Do the stages that are not done yet, one after the other."""
+def work(steps: Sequence[Step], progress: Progress, record: Callable[[str], None] = lambda stage: None) -> None:
+    """Do the stages that are not done yet, one after the other, and record each."""
     for number, step in enumerate(steps, 1):
         progress.note(f"[{number}/{len(steps)}] {step.out}")
         _tell(step.work(), progress)
+        record(step.out)
 
 
 def _tell(made: Artifact | None, progress: Progress) -> None:
@@ -71,6 +77,8 @@ def _tell(made: Artifact | None, progress: Progress) -> None:
     if made.kind == "labels":
         means = ", ".join(f"{name} {mean:.3f}" for name, mean in made.measurements["confidence"].items())
         progress.note(f"  mean confidence of the teacher: {means}")
+        for sentence in made.measurements.get("answers", {}).get("said", []):
+            progress.note(f"  {sentence}")
         for line in mapping_summary(made.measurements.get("label_mapping")):
             progress.note(f"  {line}")
         for column in ("hidden", "attention"):
@@ -82,55 +90,34 @@ def _tell(made: Artifact | None, progress: Progress) -> None:
 
 def plan(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> Iterator[Step]:
     """The stages in order; each is a no-op when its directory is up to date."""
-    from .training import export, label, train
-
-    seed, data, teacher, labels = recipe.seed, out / "data", out / "teacher", out / "labels"
-    onnx = out / "teacher-fp32"
+    data = out / "data"
     yield Step(
         "data",
-        lambda: prepare(recipe.task, recipe.data, data, base, seed=seed, progress=progress),
+        lambda: prepare(recipe.task, recipe.data, data, base, seed=recipe.seed, progress=progress),
         (),
         {"task": recipe.task.model_dump(), "data": recipe.data.model_dump()},
     )
-
-    def learn() -> Artifact:
-        if not (teacher / MANIFEST).exists():
-            check_layers(recipe)
-        return train(data, teacher, recipe.teacher, seed=seed, progress=progress)
-
-    yield Step(
-        "teacher",
-        learn,
-        ("data",),
-        recipe.teacher.model_dump(),
-    )
-    yield Step(
-        "labels",
-        lambda: label(teacher, data, labels, recipe.labelling, progress=progress),
-        ("teacher",),
-        recipe.labelling.decisive,
-    )
-    yield Step(
-        "teacher-fp32",
-        lambda: export(teacher, data, onnx, recipe.export, seed=seed, progress=progress),
-        ("teacher",),
-        recipe.export.model_dump(),
-    )
+    if isinstance(recipe.teacher, TeacherConfig):
+        yield from _teacher_steps(recipe.teacher, recipe, out, progress)
+    else:
+        yield from _answer_steps(recipe.teacher, recipe, out, base, progress)
     if recipe.annotated:
         yield Step(
             "annotated",
-            lambda: annotate(labels, data, out / "annotated", recipe.annotated, progress=progress),
+            lambda: annotate(out / "labels", data, out / "annotated", recipe.annotated, progress=progress),
             ("labels",),
             {"formats": recipe.annotated},
         )
     known = known_data(recipe, out)
     if known != data:
-        answer = partial(pseudo_label, labels, data, known, progress=progress)
+        answer = partial(pseudo_label, out / "labels", data, known, progress=progress)
         yield Step(known.name, answer, ("labels",))
-    finals, refused = ["teacher-fp32", known.name], list[str]()
-    if recipe.data.train_labels or recipe.data.val:  # its own answers would say nothing about how sure it should be
-        finals.append("teacher-fp32 calibrated")
-        yield Step(finals[-1], _calibrator(onnx, known, progress), ("teacher-fp32", known.name))
+    finals, refused = ["labels", known.name], list[str]()
+    if isinstance(recipe.teacher, TeacherConfig):
+        finals.append("teacher-fp32")
+        if recipe.data.train_labels or recipe.data.val:  # its own answers would say nothing about how sure it should be
+            finals.append("teacher-fp32 calibrated")
+            yield Step(finals[-1], _calibrator(out / "teacher-fp32", known, progress), ("teacher-fp32", known.name))
     for student in recipe.students:
         for step in _student_steps(student, recipe, out, refused, progress):
             finals.append(step.out)
@@ -144,6 +131,50 @@ def plan(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> It
     )
     yield Step("model cards", lambda: _write_cards(out), ("benchmark",))
     yield Step("report", lambda: report(out / "benchmark", out / "report", progress=progress), ("benchmark",))
+
+
+def _teacher_steps(teacher: TeacherConfig, recipe: Recipe, out: Path, progress: Progress) -> Iterator[Step]:
+    from .training import export, label, train
+
+    seed, data, home, onnx = recipe.seed, out / "data", out / "teacher", out / "teacher-fp32"
+
+    def learn() -> Artifact:
+        if not (home / MANIFEST).exists():
+            check_layers(recipe)
+        return train(data, home, teacher, seed=seed, progress=progress)
+
+    yield Step("teacher", learn, ("data",), teacher.model_dump())
+    yield Step(
+        "labels",
+        lambda: label(home, data, out / "labels", recipe.labelling, progress=progress),
+        ("teacher",),
+        recipe.labelling.decisive,
+    )
+    yield Step(
+        "teacher-fp32",
+        lambda: export(home, data, onnx, recipe.export, seed=seed, progress=progress),
+        ("teacher",),
+        recipe.export.model_dump(),
+    )
+
+
+def _answer_steps(
+    teacher: OtherTeacher, recipe: Recipe, out: Path, base: Path | None, progress: Progress
+) -> Iterator[Step]:
+    home, data = out / "teacher", out / "data"
+    yield Step(
+        "teacher",
+        lambda: appoint(data, home, teacher, base, progress=progress),
+        ("data",),
+        teacher.model_dump(),
+        outside(teacher, base, recipe.task.labels),
+    )
+    yield Step(
+        "labels",
+        lambda: label_with_answers(home, data, out / "labels", recipe.label, progress=progress),
+        ("teacher",),
+        recipe.label.decisive,
+    )
 
 
 def twins(recipe: Recipe) -> list[StudentConfig]:
@@ -214,19 +245,22 @@ def _twin_steps(student: StudentConfig, recipe: Recipe, out: Path, progress: Pro
 
 
 def _measure(recipe: Recipe, out: Path, refused: list[str], progress: Progress) -> Artifact:
-    entries = [Entry("teacher", "teacher", out / "teacher-fp32")]
+    is_model = isinstance(recipe.teacher, TeacherConfig)
+    entries = [Entry("teacher", "teacher", out / "teacher-fp32")] if is_model else []
     for student in recipe.students:
         homes = [out / "students" / student.name / variant for variant in recipe.variants]
         entries += [Entry(student.name, "student", home) for home in homes if home.exists()]
     for name in (f"{student.name}-no-teacher" for student in twins(recipe)):
         entries.append(Entry(name, "control", out / "controls" / name / "fp32", timed=False))
-    shown = recipe.model_dump(exclude={"tune", "annotated"})  # they change nothing that is measured
+    shown = recipe.model_dump(exclude={"tune", "annotated", "track"})  # they change nothing that is measured
     notes: dict[str, Any] = {"recipe": shown, "training": _trainings(recipe, out), "refused": refused}
-    labels = Artifact.load(out / "labels").measurements
-    notes |= {"teacher_confidence": labels["confidence"], "label_mapping": labels.get("label_mapping")}
+    labels = Artifact.load(out / "labels")
+    facts = labels.measurements
+    notes |= {"teacher_confidence": facts["confidence"], "label_mapping": facts.get("label_mapping")}
+    notes |= {"remarks": [*labels.warnings, *facts.get("answers", {}).get("said", [])]}
     return benchmark(
-        entries, known_data(recipe, out), out / "benchmark", recipe.benchmark, teacher=out / "teacher", notes=notes,
-        seed=recipe.seed, progress=progress,
+        entries, known_data(recipe, out), out / "benchmark", recipe.benchmark, teacher=out / "teacher",
+        labels=None if is_model else out / "labels", notes=notes, seed=recipe.seed, progress=progress,
     )  # fmt: skip
 
 
@@ -252,7 +286,7 @@ def _as_torch(model: dict[str, Any], out: Path) -> dict[str, Any]:
 
 def _trainings(recipe: Recipe, out: Path) -> list[dict[str, Any]]:
     """The history and the warnings of every training in the run."""
-    homes = {"teacher": out / "teacher"}
+    homes = {"teacher": out / "teacher"} if isinstance(recipe.teacher, TeacherConfig) else {}
     homes |= {student.name: out / "students" / student.name / "torch" for student in recipe.students}
     homes |= {f"{s.name}-no-teacher": out / "controls" / f"{s.name}-no-teacher" / "torch" for s in twins(recipe)}
     trained = {name: Artifact.load(home, "model") for name, home in homes.items()}

@@ -17,6 +17,7 @@ from .config import Recipe
 from .pipeline import known_data, plan, work
 from .progress import Progress
 from .reporting import draw_search
+from .tracking import tracking
 
 _NEEDED = ("data", "teacher", "labels", "pseudo-labels")
 
@@ -33,11 +34,14 @@ def search(
     from .training import tune
 
     home = home_of(out, recipe)
-    with claimed(out, recipe):
-        work([step for step in plan(recipe, out, base, progress) if step.out in _NEEDED], progress)
-        found = tune(
-            out / "teacher", out / "labels", known_data(recipe, out), home, recipe.tuned, recipe.tune, seed=recipe.seed,
-            workers=workers, storage=storage, progress=progress,
-        )  # fmt: skip
-        draw_search(home)
+    with claimed(out, recipe), tracking(recipe, out, progress) as record:
+        work([step for step in plan(recipe, out, base, progress) if step.out in _NEEDED], progress, record)
+        try:
+            found = tune(
+                out / "teacher", out / "labels", known_data(recipe, out), home, recipe.tuned, recipe.tune,
+                seed=recipe.seed, workers=workers, storage=storage, progress=progress,
+            )  # fmt: skip
+            draw_search(home)
+        finally:
+            record(home.relative_to(out).as_posix())
     return found

@@ -55,6 +55,7 @@ class OptimizationConfig(Section):
 class TeacherConfig(OptimizationConfig):
     """The large classifier."""
 
+    kind: Literal["model"] = "model"
     model: str = Field("bundled:minilm-l6", description="hub name, directory (as seen from here) or bundled:minilm-l6")
     train: bool = Field(True, description="fine-tune it; false: a ready classifier, taken as it is")
     label_map: dict[str, str] = Field({}, description="the ready classifier's label names to the task's; \"\": none")
@@ -186,6 +187,25 @@ class LabelConfig(Section):
         """These settings, and what students need who have these weights."""
         needed = {"hidden_weight": "hidden_states", "attention_weight": "attention"}
         return self.model_copy(update={needed[weight]: True for weight in weights})
+
+
+class ExportConfig(Section):
+    """How a model becomes ONNX."""
+
+    tolerance: float = Field(1e-4, gt=0, description="largest allowed |difference| of a logit from torch")
+    samples: int = Field(200, ge=1, description="texts that the proof runs on")
+
+
+class QuantizeConfig(Section):
+    """How an ONNX model becomes INT8."""
+
+    method: Literal["static", "dynamic"] = Field(
+        "static", description="dynamic makes a prediction depend on the other texts of its batch"
+    )
+    samples: int = Field(400, ge=16, description="training texts that the activation ranges are measured on")
+    embeddings: bool = Field(True, description="quantise the embedding tables, row by row")
+    max_loss: float = Field(0.5, gt=0, description="points of the task metric that may be lost on validation")
+    gate: bool = Field(True, description="compare with the source on validation, repair or refuse")
 
 
 class BenchmarkConfig(Section):

@@ -28,6 +28,9 @@ _RUNS = 10  # of --sentences
 @click.option("--runs", type=click.IntRange(1), help="with --sentences: timed passes over the file  [default: 10]")
 @click.option("--out", type=out_directory, help="with a prepared directory: where to write what `report` reads")
 @click.option("--teacher", type=directory, help="with a prepared directory: the trained teacher, timed in a pipeline")
+@click.option(
+    "--labels", type=directory, help="with a --teacher that is not a model: its soft labels' temperature counts"
+)
 @click.option("--text", default="text", show_default=True, help="column of the text in a file")
 @click.option("--label", default="label", show_default=True, help="column of the label in a file")
 @click.option(
@@ -40,7 +43,8 @@ _RUNS = 10  # of --sentences
 @flags(BenchmarkConfig, skip=("pipeline",))
 def command(
     models: tuple[str, ...], data: Path | None, sentences: Path | None, runs: int | None, out: Path | None,
-    teacher: Path | None, text: str, label: str, max_length: int, pairs: tuple[str, ...], as_json: bool, **given: Any,
+    teacher: Path | None, labels: Path | None, text: str, label: str, max_length: int, pairs: tuple[str, ...],
+    as_json: bool, **given: Any,
 ) -> None:  # fmt: skip
     """Measure MODELS on a labelled file, and compare each two of them on the same texts.
 
@@ -63,10 +67,12 @@ def command(
         raise InputError("--runs is for --sentences; with --data it is --repeats")
     assert data is not None
     if (data / "artifact.json").exists():
-        _on_test_split(models, data, out, teacher, config)
+        _on_test_split(models, data, out, (teacher, labels), config)
         return
-    if out or teacher:
-        raise InputError(f"--out and --teacher are for a directory that `prepare` wrote, and --data {data} is none")
+    if out or teacher or labels:
+        raise InputError(
+            f"--out, --teacher and --labels are for a directory that `prepare` wrote, and --data {data} is none"
+        )
     from ..comparison import compare_on_file
     from ..display import terminal_progress
 
@@ -113,7 +119,11 @@ def _print_times(
 
 
 def _on_test_split(
-    models: tuple[str, ...], data: Path, out: Path | None, teacher: Path | None, config: BenchmarkConfig
+    models: tuple[str, ...],
+    data: Path,
+    out: Path | None,
+    lead: tuple[Path | None, Path | None],
+    config: BenchmarkConfig,
 ) -> None:
     from ..benchmarking import RESULTS, Entry, benchmark
     from ..display import terminal_progress
@@ -122,7 +132,8 @@ def _on_test_split(
     if out is None:
         raise InputError(f"--data {data} is a prepared directory: say with --out where the results go")
     entries = [Entry.of(Path(model)) for model in models]
-    made = benchmark(entries, data, out, config, teacher=teacher, notes={}, progress=terminal_progress())
+    teacher, labels = lead
+    made = benchmark(entries, data, out, config, teacher=teacher, labels=labels, notes={}, progress=terminal_progress())
     print_summary(json.loads((made.path / RESULTS).read_text(encoding="utf-8")))
 
 

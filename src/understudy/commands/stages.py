@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ..answering import ANSWERS, settings_of
 from ..artifact import Artifact
 from ..config import (
     FORMATS,
@@ -25,6 +26,7 @@ from ..config import (
 from ..display import terminal_progress
 from ..errors import InputError, RecipeError
 from ..soft_terms import inherited
+from ..teachers import OtherTeacher, unread_label_settings
 from .options import directory, explicit, flags, out_directory, recipe_argument, settle
 
 _out = click.option("--out", type=out_directory, required=True, help="directory to write")
@@ -57,14 +59,27 @@ def prepare(recipe: Path, out: Path, base: Path | None, seed: int | None, **give
 @_data
 @_out
 @_seed
-@flags(TeacherConfig, recipe=True)
+@flags(TeacherConfig, skip=("kind",), recipe=True)
 def train(recipe: Path, data: Path, out: Path, seed: int | None, **given: Any) -> None:
-    """Fine-tune the teacher of RECIPE, or take a ready classifier as it is."""
+    """Fine-tune the teacher of RECIPE, or take a ready classifier as it is; or write down who answers instead."""
+    settings = load_recipe(recipe)
+    if not isinstance(settings.teacher, TeacherConfig):
+        _appoint(settings.teacher, recipe, data, out, {**given, "seed": seed})
+        return
     from ..training import train as stage
 
-    settings = load_recipe(recipe)
     config = settle(TeacherConfig, explicit(settings.teacher), given)
     _end(stage(data, out, config, seed=_seed_of(settings, seed), progress=terminal_progress()))
+
+
+def _appoint(config: OtherTeacher, recipe: Path, data: Path, out: Path, given: dict[str, Any]) -> None:
+    from ..answering import appoint
+
+    for name, value in given.items():
+        if value is not None:
+            flag = name.replace("_", "-")
+            raise RecipeError(f"--{flag} is for a teacher that is a model; the recipe's is of kind {config.kind}")
+    _end(appoint(data, out, config, recipe.parent, progress=terminal_progress()))
 
 
 @click.command()
@@ -74,9 +89,17 @@ def train(recipe: Path, data: Path, out: Path, seed: int | None, **given: Any) -
 @flags(LabelConfig)
 def label(teacher: Path, data: Path, out: Path, **given: Any) -> None:
     """Write the logits of TEACHER for every train, validation and unlabelled text, once."""
+    config = settle(LabelConfig, {}, given)
+    if Artifact.load(teacher).kind == ANSWERS:
+        from ..answering import label as ask
+
+        if vain := unread_label_settings(settings_of(Artifact.load(teacher)).kind, config.model_fields_set):
+            raise RecipeError(vain)
+        _end(ask(teacher, data, out, config, progress=terminal_progress()))
+        return
     from ..training import label as stage
 
-    _end(stage(teacher, data, out, settle(LabelConfig, {}, given), progress=terminal_progress()))
+    _end(stage(teacher, data, out, config, progress=terminal_progress()))
 
 
 @click.command()

@@ -11,12 +11,13 @@ from matplotlib.lines import Line2D
 
 from .view import Model
 
-INK, ACCENT, MUTED, FAINT, ORANGE, GREEN = "#1f2933", "#0072b2", "#8a939e", "#d5dae0", "#d55e00", "#009e73"
+INK, ACCENT, MUTED, FAINT = "#1f2933", "#0072b2", "#8a939e", "#d5dae0"
+ORANGE, GREEN, PURPLE = "#d55e00", "#009e73", "#cc79a7"
 DASHED = (0, (4, 3))
 COLORS = {"teacher": INK, "student": ACCENT, "control": MUTED}
-SERIES = [(ACCENT, "o"), (ORANGE, "s"), (GREEN, "^"), ("#cc79a7", "D"), ("#e69f00", "v"), ("#56b4e9", "P")]
+SERIES = [(ACCENT, "o"), (ORANGE, "s"), (GREEN, "^"), (PURPLE, "D"), ("#e69f00", "v"), ("#56b4e9", "P")]
 LINES = [
-    ("loss", INK), ("soft_loss", ACCENT), ("hard_loss", ORANGE), ("val_nll", GREEN), ("hidden_loss", "#cc79a7"),
+    ("loss", INK), ("soft_loss", ACCENT), ("hard_loss", ORANGE), ("val_nll", GREEN), ("hidden_loss", "#56b4e9"),
     ("attention_loss", "#e69f00"),
 ]  # fmt: skip
 STYLE: Any = {

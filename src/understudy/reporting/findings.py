@@ -32,6 +32,7 @@ def sentences(results: Results) -> list[str]:
     said += _about_labels(results)
     said += _unfinished(results)
     said += [f"Refused: {refusal}." for refusal in results["refused"]]
+    said += [f"{remark[0].upper()}{remark[1:].rstrip('.')}." for remark in results["remarks"]]
     said += _warnings(results)
     # No line may begin with one of the signs.
     return [sentence.replace(" %", "\u00a0%").replace(" < ", "\u00a0<\u00a0") for sentence in said]

@@ -13,7 +13,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from ..metrics import confusion
 from .calibration_plots import reliability_diagrams, risk_coverage_curves
@@ -23,7 +23,6 @@ from .drawing import (
     DASHED,
     FAINT,
     INK,
-    LINES,
     MUTED,
     ORANGE,
     SERIES,
@@ -37,6 +36,7 @@ from .drawing import (
     words,
 )
 from .placement import label_points
+from .training_plots import training
 from .view import Evidence, Model
 
 
@@ -108,49 +108,6 @@ def tradeoff(evidence: Evidence) -> Figure | None:
     line = Line2D([], [], color=ACCENT, linestyle=DASHED, linewidth=1, label="no model is both faster and better")
     role_legend(figure, models, [*handles, line])
     label_points(figure, axes, points, radii, [short(model["key"], 30) for model in models], front)
-    return figure
-
-
-def training(evidence: Evidence) -> Figure | None:
-    """For each trained model the training loss with its parts, and the validation metric below it."""
-    runs = [run for run in evidence.training if run["history"]]
-    if not runs:
-        return None
-    columns, score = min(3, len(runs)), f"val_{evidence.metric}"
-    lines = math.ceil(len(runs) / columns)
-    figure = Figure((max(6.5, 3.1 * columns), 3.6 * lines + 0.2), layout="constrained")
-    all_axes = figure.subplots(2 * lines, columns, squeeze=False, gridspec_kw={"height_ratios": [3, 2] * lines})
-    scores = [epoch[score] for run in runs for epoch in run["history"] if epoch.get(score) is not None]
-    for index in range(lines * columns):
-        upper, lower = all_axes[2 * (index // columns) : 2 * (index // columns) + 2, index % columns]
-        if index >= len(runs):
-            upper.set_axis_off()
-            lower.set_axis_off()
-            continue
-        history, epochs = runs[index]["history"], [epoch["epoch"] for epoch in runs[index]["history"]]
-        for name, color in LINES:
-            if name in history[0] and (name != "hard_loss" or "soft_loss" in history[0]):  # alone it is the loss
-                upper.plot(epochs, [epoch.get(name) for epoch in history], ".-", color=color)
-        lower.plot(epochs, [epoch.get(score) for epoch in history], ".-", color=INK)
-        for axes in (upper, lower):
-            axes.axvline(runs[index]["best_epoch"], color=MUTED, linewidth=0.9, linestyle=(0, (1, 2)))
-            axes.grid(axis="y")
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        upper.set_ylim(bottom=0)
-        upper.set_title(short(runs[index]["name"], 34))
-        upper.tick_params(labelbottom=False)
-        if scores:
-            margin = 0.08 * (max(scores) - min(scores)) + 1e-3
-            lower.set_ylim(min(scores) - margin, max(scores) + margin)
-        lower.yaxis.set_major_formatter(percent)
-        lower.set_xlabel("epoch")
-        if index % columns == 0:
-            upper.set_ylabel("loss")
-            lower.set_ylabel(words(score).replace(" ", "\n", 1))
-    drawn = {name for run in runs for name in run["history"][0]}
-    handles = [Line2D([], [], color=color, marker=".", label=words(name)) for name, color in LINES if name in drawn]
-    handles.append(Line2D([], [], color=MUTED, linestyle=(0, (1, 2)), label="epoch that was kept"))
-    figure.legend(handles=handles, loc="outside upper left", ncols=5)
     return figure
 
 

@@ -31,7 +31,8 @@ CAPTIONS = {
     "the scale: its figures are only written.",
     "tradeoff.png": "Up and left is better; nothing lies above the dashed line. The area of a dot is the size on disk "
     "(hollow: not known).",
-    "training.png": "Training loss and its parts (training texts), and below the task metric (validation split).",
+    "training.png": "Training loss and its parts (training texts); the task metric and macro F1 (validation split); "
+    "the learning rate at the end of each epoch.",
     "confusion.png": "The teacher and, of each student, the file that ships (INT8, or its smallest). A row holds the "
     "texts of one true label; a cell says how many got that answer, and its colour what share of the row they are. "
     "Test split.",

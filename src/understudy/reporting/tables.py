@@ -100,6 +100,8 @@ def _confidence_table(results: Results) -> Table:
     )
     if not (results["recipe"].get("teacher") or {}).get("train", True):
         note = "Mean probability of the label that the teacher, a ready classifier, chooses; not calibrated."
+    if (results["recipe"].get("teacher") or {}).get("kind", "model") != "model":
+        note = "Mean probability of the label that the teacher chooses, not calibrated."
     rows = [[Cell(split), percent({"value": mean}, 1)] for split, mean in results["teacher_confidence"].items()]
     return Table("Confidence of the soft labels", note, [Cell("Split"), Cell("Confidence", "%")], rows)
 

@@ -16,7 +16,7 @@ Model = dict[str, Any]
 FILES = {
     "torch": "PyTorch", "fp32": "ONNX FP32", "fp16": "ONNX FP16", "int8": "ONNX INT8", "torchscript": "TorchScript",
     "exported": "torch.export", "torch-fp16": "PyTorch FP16", "sklearn": "scikit-learn",
-    "none": "no file",
+    "none": "no file", "table": "table of probabilities", "function": "Python function", "endpoint": "endpoint",
 }  # fmt: skip
 _OF_TORCH = ("torchscript", "exported", "torch-fp16")
 METRICS = {"accuracy": "accuracy", "macro_f1": "macro-F1", "macro_recall": "macro recall"}
@@ -57,6 +57,7 @@ def prepared(results: Results) -> dict[str, Any]:
         "teacher_confidence": {},
         "label_mapping": None,
         "refused": [],
+        "remarks": [],
         "comparisons": [],
         "machine": {},
         "versions": {},

@@ -32,8 +32,9 @@ from ..data.task import Split, Task
 from ..errors import ArtifactError, RecipeError
 from ..progress import Progress, Silent
 from ..pseudo_labeling import check_trainable, origin
-from ..soft_labels import answered
-from ..soft_terms import TWO_LABELS
+from ..soft_labels import TEACHERS, answered
+from ..soft_terms import LAYER_TERMS, TWO_LABELS
+from ..teachers import NO_NETWORK
 from ..tokenization import TextEncoder
 from . import networks, origins, pruning, vocabulary
 from .bilstm import BiLSTM
@@ -92,7 +93,8 @@ def distill(
     teacher started from, so that no knowledge of the teacher reaches it. `after_epoch` is that of the loop.
     """
     progress = progress or Silent()
-    model, soft, source = Artifact.load(teacher, "model"), Artifact.load(labels, "labels"), Artifact.load(data, "data")
+    model = Artifact.load(teacher, *TEACHERS)
+    soft, source = Artifact.load(labels, "labels"), Artifact.load(data, "data")
     plan = Plan(
         "distill" if use_teacher else "train-without-teacher",
         config.model_dump(),
@@ -104,6 +106,9 @@ def distill(
         return done
     if config.loss == "dkd" and source.task is not None and len(source.task.labels) == 2:
         raise RecipeError(TWO_LABELS)
+    inside = any(getattr(config, name, False) for name in ("teacher_embeddings", *LAYER_TERMS))
+    if model.kind != "model" and (isinstance(config, CutStudent) or inside):
+        raise RecipeError(f"student {config.name}: {NO_NETWORK.format(model.config['kind'])}")
     check_trainable(source, config, use_teacher)
     sources = open_sources(model, soft, source, use_teacher=use_teacher)
     with writing(out, plan, "model") as draft:
@@ -180,9 +185,12 @@ def teach(
 
 
 def _unanswered(labels: Artifact) -> int:
-    """How many texts of the transfer set the teacher abstains from."""
-    abstained = labels.measurements.get("label_mapping", {}).get("abstained", {})
-    return int(sum(count for split, count in abstained.items() if split != "val"))
+    """How many texts of the transfer set the teacher abstains from, or has no answer for."""
+    counts = (
+        labels.measurements.get("label_mapping", {}).get("abstained", {}),
+        labels.measurements.get("unanswered", {}),
+    )
+    return int(sum(count for found in counts for split, count in found.items() if split != "val"))
 
 
 def _planned_removal(config: StudentConfig, network: Network) -> dict[str, dict[str, int]]:

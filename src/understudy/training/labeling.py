@@ -6,8 +6,7 @@ understudy label runs/x/teacher --data runs/x/data --out runs/x/labels
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,18 @@ from ..artifact import Artifact, Draft, Plan, finished, writing
 from ..config import LabelConfig
 from ..data.storing import TEST_FILE
 from ..data.task import Split
-from ..decision import fit_temperature, log_softmax
+from ..decision import fit_temperature
 from ..errors import ArtifactError
 from ..label_mapping import LabelMapping, read_mapping, write_mapping
 from ..progress import Progress, Silent
-from ..soft_labels import OWN, open_splits, read_labels
+from ..soft_labels import OWN, Sheet, confidence, open_splits, write_shard
+from ..soft_labels import read_labels as read_labels
 from ..tokenization import TextEncoder
 from . import folds, layers, networks
 from .batches import LayerTargets
 from .layers import Observed
 from .loop import choose_device, infer
-from .shards import layer_sizes, write_shard
+from .shards import layer_columns, layer_sizes
 
 
 def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress: Progress | None = None) -> Artifact:
@@ -73,26 +73,12 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
         draft.measurements = {
             "teacher_calls": sum(map(len, splits)),
             "of_an_interrupted_run": taken_up,
-            "confidence": _confidence(draft.path, splits),
+            "confidence": confidence(draft.path, splits),
         }
         draft.measurements |= {f"{column}_bytes": size for column, size in layer_sizes(draft.path).items() if size}
         if mapping is not None:
             draft.measurements["label_mapping"] = _mapped(draft.path, splits, mapping)
     return Artifact.load(out)
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """Texts that one model labels; `name` begins the names of the shards, with the name of their split."""
-
-    name: str
-    texts: Split
-
-    def shards(self, directory: Path, size: int) -> Iterator[tuple[Path, Split]]:
-        """The files, and the texts of each."""
-        for number, start in enumerate(range(0, len(self.texts), size)):
-            part = self.texts.take(range(start, min(start + size, len(self.texts))))
-            yield directory / f"{self.name}-{number:05d}.parquet", part
 
 
 def _label_folds(
@@ -144,7 +130,12 @@ def _label(
                 else:
                     logits = infer(answers, tokens, network.pad_id, device, config.batch_size, advance)
                     seen = Observed(logits, LayerTargets())
-                write_shard(shard, draft.work / shard.name, part.ids, seen, mapping)
+                aside, more = draft.work / shard.name, layer_columns(seen.layers)
+                if mapping is None:
+                    write_shard(shard, aside, part.ids, seen.logits, more=more)
+                else:
+                    mapped = mapping.apply(seen.logits).astype(np.float32)
+                    write_shard(shard, aside, part.ids, mapped, seen.logits, more)
     return taken_up
 
 
@@ -160,14 +151,3 @@ def _mapped(directory: Path, splits: Sequence[Split], mapping: LabelMapping) -> 
         found["abstained"][split.name] = int(mapping.abstains(own).sum())
         found["texts"][split.name] = len(split)
     return mapping.to_dict() | found
-
-
-def _confidence(directory: Path, splits: Sequence[Split]) -> dict[str, float]:
-    """Mean probability of the chosen label per split: on texts that it was trained on, a teacher is too sure."""
-    means = {}
-    for split in splits:
-        if len(split):
-            means[split.name] = float(
-                np.exp(log_softmax(read_labels(directory, split.name, split.ids)).max(axis=1)).mean()
-            )
-    return means

@@ -1,7 +1,4 @@
-"""Shards of soft labels: Parquet with the id and logits of each text and, where it was asked for, the teacher's layers.
-
-The logits are read by `soft_labels`, without torch; here are the rest, and the writing.
-"""
+"""The teacher's layers in the shards of soft labels, which `soft_labels` writes and reads the logits of."""
 
 from __future__ import annotations
 
@@ -13,12 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from ..label_mapping import LabelMapping
-from ..soft_labels import OWN
-from .batches import Half
-from .layers import Observed
+from .batches import Half, LayerTargets
 
 
 def read_hidden(labels: Path, split: str, ids: Sequence[str], layers: Sequence[int], width: int) -> Half:
@@ -50,24 +43,17 @@ def _rows(labels: Path, split: str, column: str, cut: Callable[[Any, int], list[
     return rows
 
 
-def write_shard(path: Path, aside: Path, ids: object, seen: Observed, mapping: LabelMapping | None) -> None:
-    """Write a shard aside, in the directory that keeps an interrupted run's work, and move it to its place."""
-    columns = {"id": pa.array(ids, pa.string()), "logits": _fixed(seen.logits, pa.float32())}
-    if mapping is not None:
-        columns |= {"logits": _fixed(mapping.apply(seen.logits), pa.float32()), OWN: columns["logits"]}
-    if seen.layers.hidden is not None:
-        columns["hidden"] = _fixed(seen.layers.hidden, pa.float16())
-    if seen.layers.attention is not None:
-        flat = [weights.ravel() for weights in seen.layers.attention]
+def layer_columns(layers: LayerTargets) -> dict[str, Any]:
+    """The columns that hold the layers of all texts of a shard, as pyarrow arrays."""
+    columns: dict[str, Any] = {}
+    if layers.hidden is not None:
+        values = pa.array(layers.hidden.ravel(), pa.float16())
+        columns["hidden"] = pa.FixedSizeListArray.from_arrays(values, layers.hidden[0].size)
+    if layers.attention is not None:
+        flat = [weights.ravel() for weights in layers.attention]
         ends = pa.array(np.cumsum([0, *map(len, flat)]), pa.int32())
         columns["attention"] = pa.ListArray.from_arrays(ends, pa.array(np.concatenate(flat), pa.float16()))
-    pq.write_table(pa.table(columns), aside, compression="zstd")
-    aside.replace(path)
-
-
-def _fixed(rows: NDArray[Any], kind: Any) -> Any:
-    """Rows of as many numbers each as a column."""
-    return pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel(), kind), rows[0].size)
+    return columns
 
 
 def layer_sizes(directory: Path) -> dict[str, int]:

@@ -17,6 +17,7 @@ from ..data.splitting import stratified_folds
 from ..data.storing import read_split
 from ..data.task import Split
 from ..progress import Silent
+from ..soft_labels import TEACHERS
 from ..soft_terms import inherited
 from ..tokenization import TextEncoder
 from . import networks
@@ -45,7 +46,7 @@ class Bench:
 
     def open(self) -> Sources:
         """The verified artifacts and their splits."""
-        model, soft = Artifact.load(Path(self.teacher), "model"), Artifact.load(Path(self.labels), "labels")
+        model, soft = Artifact.load(Path(self.teacher), *TEACHERS), Artifact.load(Path(self.labels), "labels")
         return open_sources(model, soft, Artifact.load(Path(self.data), "data"))
 
 

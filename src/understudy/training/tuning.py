@@ -29,7 +29,7 @@ from ..data.storing import read_split
 from ..errors import MissingExtraError, RecipeError, WorkError
 from ..files import write_atomically, write_csv
 from ..progress import Progress, Silent
-from ..soft_labels import answered
+from ..soft_labels import TEACHERS, answered
 from ..space import Dimension, TuneConfig, search_space
 from .pool import Pool
 from .trials import judged_rows, trial_name
@@ -69,7 +69,8 @@ def tune(
         space = search_space(config, student)
     except ValueError as error:
         raise RecipeError(str(error)) from None
-    model, soft, source = Artifact.load(teacher, "model"), Artifact.load(labels, "labels"), Artifact.load(data, "data")
+    model = Artifact.load(teacher, *TEACHERS)
+    soft, source = Artifact.load(labels, "labels"), Artifact.load(data, "data")
     train, val = (read_split(data / f"{name}.parquet", name) for name in ("train", "val"))
     train = answered(labels, train)
     if config.folds > len(train):

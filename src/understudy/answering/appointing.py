@@ -1,0 +1,78 @@
+"""train, for a teacher that is not a model: its directory says what is asked and how.
+
+    teacher/
+    ├── artifact.json   kind "answers"
+    ├── teacher.json    all that the answers depend on
+    └── answers.*       of a table: the file as it was given
+
+Beside it, `journal.jsonl` has every answer of an endpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..artifact import Artifact, Plan, TextConfig, finished, writing
+from ..errors import DataError
+from ..files import sha256_of_file
+from ..progress import Progress, Silent
+from ..teachers import EndpointTeacher, FunctionTeacher, OtherTeacher, TableTeacher
+from .endpoint import Questions
+from .function import find_function
+from .table import read_table
+
+ANSWERS = "answers"  # the kind of such a directory
+MAX_LENGTH = 128  # tokens that a student keeps if its max_length is 0, "as the teacher": this one has no tokens
+_OF_NO_CONCERN = {  # to the answers
+    "path", "key_variable", "concurrency", "timeout", "retries", "price_per_million_input", "price_per_million_output",
+    "max_cost", "test",
+}  # fmt: skip
+
+
+def appoint(
+    data: Path, out: Path, config: OtherTeacher, base: Path | None, *, progress: Progress | None = None
+) -> Artifact:
+    """Write down who the teacher is, after checking all that can be checked before it is asked.
+
+    `base` is the directory that file names are relative to.
+    """
+    source = Artifact.load(data, "data")
+    assert source.task is not None and source.text is not None
+    labels, normalize, here = source.task.labels, source.text.normalize, (base or Path()).resolve()
+    of_answers = outside(config, base, labels)
+    plan = Plan("teacher", config.model_dump(), {"data": source.digest, **of_answers})
+    done = finished(out, plan, progress or Silent())
+    if done is not None:
+        return done
+    with writing(out, plan, ANSWERS) as draft:
+        draft.task, draft.text = source.task, TextConfig(normalize, MAX_LENGTH)
+        draft.details = {"base": str(here)} if isinstance(config, FunctionTeacher) else {}
+        if isinstance(config, TableTeacher):
+            read_table(here / config.path, config, labels, normalize)
+            shutil.copyfile(here / config.path, draft.path / copy_of_table(config))
+        about = config.model_dump(exclude=_OF_NO_CONCERN) | of_answers
+        (draft.path / "teacher.json").write_text(json.dumps(about, indent=2, ensure_ascii=False), encoding="utf-8")
+    return Artifact.load(out)
+
+
+def outside(config: OtherTeacher, base: Path | None, labels: Sequence[str]) -> dict[str, str]:
+    """Digests of what the answers depend on beside the settings; raises InputError if it is not there."""
+    here = (base or Path()).resolve()
+    match config:
+        case TableTeacher():
+            if not (here / config.path).is_file():
+                raise DataError(f"{here / config.path}: no such file; the recipe's teacher.path names it")
+            return {"table": sha256_of_file(here / config.path)}
+        case FunctionTeacher():
+            return {"source of the function": find_function(config.function, here, labels).digest}
+        case EndpointTeacher():
+            Questions(config, labels)
+            return {}
+
+
+def copy_of_table(config: TableTeacher) -> str:
+    """The name of the table in the teacher's directory."""
+    return f"answers{Path(config.path).suffix.lower()}"

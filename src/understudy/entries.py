@@ -1,0 +1,105 @@
+"""What `benchmark` measures: files of models, and a teacher that is not a model, which has answers only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .answering import ANSWERS, answer_test
+from .artifact import Artifact
+from .data.task import Split
+from .progress import Progress
+from .soft_labels import read_labels
+
+_BATCH = 64  # texts that a function gets at a time
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model to measure: its artifact and what it is; the control NAME-no-teacher is the twin of the student NAME."""
+
+    name: str
+    role: str  # teacher | student | control
+    path: Path
+    timed: bool = True
+
+    @classmethod
+    def of(cls, path: Path) -> Entry:
+        """What an ONNX artifact is, by what its manifest and the layout of a run say; raises ArtifactError."""
+        details = Artifact.load(path, "model").details
+        name = path.parent.name if path.name == details.get("variant") else path.name
+        if "kind" not in details:
+            return cls("teacher", "teacher", path)
+        return (
+            cls(name, "student", path) if details.get("soft_labels", True) else cls(name, "control", path, timed=False)
+        )
+
+    @cached_property
+    def artifact(self) -> Artifact:
+        """What the manifest says, read once."""
+        return Artifact.load(self.path, "model")
+
+    @property
+    def variant(self) -> str:
+        """fp32, fp16, int8, or a form that torch runs."""
+        return str(self.artifact.details["variant"])
+
+    @property
+    def key(self) -> str:
+        """name/variant"""
+        return f"{self.name}/{self.variant}"
+
+
+@dataclass(frozen=True)
+class Lead:
+    """The directory of a teacher that is not a model, and its soft labels."""
+
+    teacher: Artifact
+    labels: Artifact | None
+
+    @classmethod
+    def of(cls, teacher: Path | None, labels: Path | None) -> Lead | None:
+        """None for a teacher that is a model, or none at all."""
+        found = Artifact.load(teacher) if teacher else None
+        if found is None or found.kind != ANSWERS:
+            return None
+        return cls(found, Artifact.load(labels, "labels") if labels else None)
+
+    @property
+    def key(self) -> str:
+        """name/variant, where the variant is its kind."""
+        return f"teacher/{self.teacher.config['kind']}"
+
+    @property
+    def temperature(self) -> float:
+        """That of its soft labels."""
+        return self.labels.temperature if self.labels else 1.0
+
+    @property
+    def digest(self) -> str:
+        """What its answers depend on."""
+        return f"{self.teacher.digest}:{self.temperature}:{self.teacher.config.get('test')}"
+
+    @cached_property
+    def row(self) -> dict[str, Any]:
+        """Its row in the results, before anything is measured."""
+        return {
+            "name": "teacher", "role": "teacher", "variant": self.teacher.config["kind"], "params": None,
+            "bytes": None, "temperature": self.temperature, "calibration": None, "warnings": [], "rung": None,
+            "path": None,
+        }  # fmt: skip
+
+    def ask(self, test: Split, progress: Progress) -> tuple[list[str], NDArray[np.float32] | None]:
+        """What is to be said of its test answers, and these; None if it does not answer all texts."""
+        self.teacher.verify()
+        found = answer_test(self.teacher, test, _BATCH, progress)
+        return found.said, found.logits
+
+    def validation(self, val: Split) -> dict[str, NDArray[np.float32]]:
+        """Its soft labels of validation by its key, if they were given."""
+        return {self.key: read_labels(self.labels.path, "val", val.ids)} if self.labels else {}

@@ -58,7 +58,9 @@ def headlines() -> str:
     rows = []
     for headline in json.loads((RESULTS.parent / "published.json").read_text(encoding="utf-8")):
         ours = [_sentence(headline["task"], name) for name in headline["models"] if _files(headline["task"])]
-        here = "<br>".join(ours) or f"{headline['without']}: `understudy run recipes/{headline['recipe']}.toml --out RUN`"
+        here = (
+            "<br>".join(ours) or f"{headline['without']}: `understudy run recipes/{headline['recipe']}.toml --out RUN`"
+        )
         rows.append([headline["project"], headline["published"], headline["logs"], here])
     return _markdown(["project", "published", "by its own logs and code", "understudy"], rows)
 

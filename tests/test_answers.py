@@ -74,7 +74,16 @@ def student(**given: Any) -> dict[str, Any]:
     [
         (student(kind="cut"), f"{NO_NETWORK}: choose another kind than cut"),
         (student(kind="bilstm", teacher_embeddings=True), f"{NO_NETWORK}: set teacher_embeddings = false"),
+        (
+            student(kind="transformer", hidden_weight=1.0) | {"distill": {"attention_weight": 1.0}},
+            f"{NO_NETWORK}: set hidden_weight to 0",
+        ),
+        (
+            student(kind="transformer") | {"tune": {"space": {"hidden_weight": {"low": 0.0, "high": 1.0}}}},
+            f"label.hidden_states {UNREAD}",
+        ),
         ({"label": {"folds": 3}}, f"label.folds {UNREAD}"),
+        ({"label": {"attention": True}}, f"label.attention {UNREAD}"),
         ({"label": {"device": "cpu"}}, f"label.device {UNREAD}"),
         ({"label": {"batch_size": 3}}, f"label.batch_size {UNREAD}"),
         (
@@ -139,9 +148,12 @@ def test_a_student_with_a_length_of_its_own(data: Path, labels: Path, tmp_path: 
 
 
 def test_stages_refuse_a_student_that_needs_a_network(data: Path, labels: Path, tmp_path: Path) -> None:
-    student = TextCNNStudent(name="cnn", teacher_embeddings=True, **SMALL)
-    with pytest.raises(RecipeError, match="student cnn: a teacher of kind table has no layers and no embeddings"):
-        distill(data.parent / "teacher", labels, data, tmp_path / "cnn", student)
+    for student in (
+        TextCNNStudent(name="cnn", teacher_embeddings=True, **SMALL),
+        TransformerStudent(name="cnn", hidden_weight=1.0, **SMALL),
+    ):
+        with pytest.raises(RecipeError, match="student cnn: a teacher of kind table has no layers and no embeddings"):
+            distill(data.parent / "teacher", labels, data, tmp_path / "cnn", student)
     assert not (tmp_path / "cnn").exists()
 
 

@@ -42,6 +42,7 @@ LAYERS = (
         "fetching",
         "pushing",
     },
+    {"layer_checks"},  # of a recipe, from the configs of its models
     {"comparison", "tracking"},  # a benchmark of any model on any file; MLflow
     {"claiming", "variants"},
     {"pipeline"},

@@ -19,6 +19,7 @@ from understudy.config import (
     parse,
 )
 from understudy.errors import RecipeError
+from understudy.soft_terms import FOLDED_STATES
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.toml"))
 STUDENT: dict[str, Any] = {"name": "s", "kind": "cut"}
@@ -237,6 +238,31 @@ def test_layers_are_a_number_or_a_list(layers: int | list[int]) -> None:
             {"distill": {"loss": "hard"}, "students": students({}, {"soft_weight": 0})},
             "students.1: loss and correct_teacher act on the soft term, which soft_weight = 0 removes",
         ),
+        (
+            {"distill": {"layer_map": "last"}},
+            "distill: layer_map is read by hidden_weight and attention_weight, which are 0: raise one",
+        ),
+        (
+            {"students": students({"kind": "textcnn", "hidden_weight": 1.0})},
+            "students.0.hidden_weight: is for students that are transformers, like the teacher, and a textcnn has no "
+            "such layers: remove it",
+        ),
+        (
+            {"students": students({"kind": "transformer", "attention_weight": 1.0})},
+            "students.0.attention_weight: compares attention token by token, and a transformer student learns tokens "
+            "of its own: remove it",
+        ),
+        (
+            {"distill": {"hidden_weight": -1}},
+            "distill.hidden_weight: input should be greater than or equal to 0, got -1",
+        ),
+        *(
+            ({"label": {"folds": 2}} | changes, f"{where}{FOLDED_STATES}")
+            for where, changes in [
+                ("", {"students": students({"hidden_weight": 1.0})}),
+                ("label: ", {"label": {"folds": 2, "hidden_states": True}}),
+            ]
+        ),
         ({"label": {"folds": 1}}, "label.folds: must be 0 (off) or at least 2, got 1"),
         (
             {"label": {"folds": 2}, "teacher": {"train": False}},
@@ -318,6 +344,7 @@ def test_what_is_near_to_them_is_fine() -> None:
     read(teacher={"train": False, "label_map": {"a": "good"}, "max_length": 64, "model": "x"})
     read(distill={"soft_weight": 1.0, "class_weights": "none"})
     read(distill={"loss": "hard", "soft_weight": 0.5}, label={"folds": 2})
+    read(students=students({"attention_weight": 1.0}), label={"folds": 2})  # attention has no axes
     assert parse(TeacherConfig, {"learning_rate": 1}, "x").learning_rate == 1.0
 
 
@@ -375,11 +402,14 @@ def test_every_setting_of_distill_reaches_every_kind(kind: str) -> None:
         "dropout": 0.6, "clip": 0.7, "class_weights": "balanced", "label_smoothing": 0.1, "stop_metric": "accuracy",
         "patience": 4, "precision": "fp32", "device": "cpu", "temperature": 1.5, "soft_weight": 0.25, "loss": "dkd",
         "target_weight": 0.5, "other_weight": 8.0, "correct_teacher": True, "keep_epochs": True,
+        "hidden_weight": 2.0, "attention_weight": 3.0, "layer_map": "last",
     }  # fmt: skip
     assert set(distill) == set(DistillConfig.model_fields)
     model = {"model": "x"} if kind == "pretrained" else {}
     (student,) = read(task=THREE, distill=distill, students=[{"name": "s", "kind": kind, **model}]).students
-    assert student.model_dump(include=set(distill)) == distill
+    none: dict[str, Any] = {"hidden_weight": 0.0, "attention_weight": 0.0, "layer_map": "uniform"}
+    without = {"transformer": {"attention_weight": 0.0}, "textcnn": none, "bilstm": none}
+    assert student.model_dump(include=set(distill)) == distill | without.get(kind, {})
     assert all(value != DistillConfig.model_fields[name].default for name, value in distill.items())
 
 
@@ -394,6 +424,31 @@ def test_a_student_with_its_own_loss_inherits_what_that_reads() -> None:
         ("kl", 1.5, 1.0, True),
     ]
     assert refusal(students=students({"loss": ["kl"]})).startswith("students.0.loss: input should be 'kl', 'mse',")
+
+
+def test_a_student_can_leave_out_the_transfer_that_others_do() -> None:
+    shared = {"hidden_weight": 2.0, "layer_map": "last"}
+    recipe = read(distill=shared, students=students({}, {"hidden_weight": 0}, {"layer_map": [0, 1, 5]}))
+    assert [(s.hidden_weight, s.layer_map) for s in recipe.students] == [
+        (2.0, "last"), (0.0, "uniform"), (2.0, [0, 1, 5]),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "stored"),
+    [
+        ({}, (False, False)),
+        ({"students": students({}, {"hidden_weight": 1.0})}, (True, False)),
+        ({"distill": {"attention_weight": 1.0}}, (False, True)),
+        ({"tune": {"space": {"hidden_weight": {"low": 0.0, "high": 9.0}}}}, (True, False)),
+        ({"label": {"attention": True}, "students": students({"hidden_weight": 1.0})}, (True, True)),
+    ],
+)
+def test_what_students_are_to_learn_of_layers_is_labelled(changes: dict[str, Any], stored: tuple[bool, bool]) -> None:
+    found = read(**changes).labelling
+    assert (found.hidden_states, found.attention) == stored
+    names = [name for name, asked in zip(("hidden_states", "attention"), stored, strict=True) if asked]
+    assert set(found.decisive) == {"shard_size", "folds", *names}
 
 
 def test_a_wrong_key_of_distill_is_named_where_it_is() -> None:

@@ -67,9 +67,9 @@ def stage(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Stage
 
 @pytest.fixture(scope="module")
 def three(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Stage:
-    """Three labels, and a teacher that is often wrong: it is hardly trained."""
+    """Three labels, one of them rare, and a teacher that is often wrong: it is hardly trained."""
     home = tmp_path_factory.mktemp("three")
-    pairs = [(text, "fair" if number % 3 == 0 else label) for number, (text, label) in enumerate(tiny.rows(90, seed=8))]
+    pairs = [(text, "fair" if number % 5 == 0 else label) for number, (text, label) in enumerate(tiny.rows(90, seed=8))]
     tiny.write_csv(home / "train.csv", pairs)
     task = TaskConfig(name="mood", labels=["bad", "fair", "good"])
     prepare(task, DataConfig(train="train.csv", val_size=0.2), home / "data", home)
@@ -230,6 +230,13 @@ def test_every_loss_gives_other_weights(three: Stage) -> None:
     configs = [cnn(loss=loss) for loss in SOFT_TERMS]
     configs += [cnn(loss="dkd", target_weight=0.5), cnn(loss="dkd", other_weight=8.0), cnn(loss="bce", temperature=5.0)]
     assert len({weights(three.distill(config)) for config in configs}) == len(configs) == 8
+
+
+def test_class_weights_give_other_weights(three: Stage) -> None:
+    for use_teacher in (True, False):
+        configs = cnn(class_weights="balanced"), cnn()
+        balanced, plain = (weights(three.distill(config, use_teacher=use_teacher)) for config in configs)
+        assert balanced != plain
 
 
 @pytest.mark.parametrize("loss", SOFT_TERMS)

@@ -80,6 +80,16 @@ def test_a_cut_that_the_teacher_cannot_give_is_refused_before_any_work(
     assert not (tmp_path / "out" / "teacher").exists()
 
 
+def test_a_layer_map_that_does_not_fit_is_refused_before_any_work(
+    recipe: Recipe, workshop: Path, tmp_path: Path
+) -> None:
+    changes = {"hidden_weight": 1.0, "layer_map": [0, 1]}
+    students = [s.model_copy(update=changes) if s.name == "fresh" else s for s in recipe.students]
+    message = re.escape("layer_map = [0, 1]: expected one layer of the teacher (0 to 1) for each of the student's 1")
+    with pytest.raises(RecipeError, match=message):
+        estimate(recipe.model_copy(update={"students": students}), tmp_path / "out", workshop)
+
+
 @pytest.mark.parametrize("student", [TextCNNStudent(), BiLSTMStudent(layers=1), BiLSTMStudent(layers=3, units=64)])
 def test_the_size_of_a_word_network_is_that_of_its_weights(student: TextCNNStudent | BiLSTMStudent) -> None:
     from understudy.training.distillation import _fresh_word_network
@@ -96,6 +106,20 @@ def test_twins_take_disk_too(recipe: Recipe, workshop: Path) -> None:
         for controls in ("none", "first", "all")
     ]
     assert sizes == sorted(set(sizes))
+
+
+def test_the_layers_that_students_learn_take_disk_and_are_labelled_anew(
+    recipe: Recipe, finished_run: Path, workshop: Path
+) -> None:
+    def asked(**weights: float) -> Forecast:
+        students = [s.model_copy(update=weights) if s.name == "half" else s for s in recipe.students]
+        return estimate(recipe.model_copy(update={"students": students}), finished_run, workshop)
+
+    plain, hidden, both = asked(), asked(hidden_weight=1.0), asked(hidden_weight=1.0, attention_weight=1.0)
+    rows, layers, width = plain.rows["train"], 2, 32
+    assert hidden.disk_bytes - plain.disk_bytes == pytest.approx(2 * rows * layers * width, rel=0.01)
+    assert 0 < both.disk_bytes - hidden.disk_bytes < 2 * rows * layers * 16 + 1
+    assert "labels" in to_do(hidden) and "labels" not in to_do(plain)
 
 
 def test_the_directory_of_another_task_is_refused(recipe: Recipe, finished_run: Path, workshop: Path) -> None:

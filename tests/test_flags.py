@@ -32,7 +32,7 @@ from understudy.space import TuneConfig
         ("prepare", DataConfig, {"unlabeled", "normalize"}),
         ("train", TeacherConfig, {"label_map", "kind"}),
         ("label", LabelConfig, set()),
-        ("distill", DistillConfig, set()),
+        ("distill", DistillConfig, {"layer_map"}),
         ("export", ExportConfig, set()),
         ("quantize", QuantizeConfig, set()),
         ("calibrate", CalibrateConfig, set()),

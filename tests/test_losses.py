@@ -13,12 +13,16 @@ from torch import Tensor
 from understudy.config import DistillConfig
 from understudy.data.task import UNLABELED
 from understudy.training.losses import (
+    Answer,
     Batch,
+    attention_distance,
     balanced_class_weights,
     cross_entropy,
     distillation,
+    hidden_distance,
     soft_cross_entropy,
     supervised,
+    with_layers,
 )
 
 TEMPERATURES = st.floats(0.3, 20)
@@ -195,3 +199,51 @@ def test_balanced_weights_are_inverse_to_the_count_and_capped(labels: list[int])
 def test_a_rare_class_cannot_rule_the_gradient() -> None:
     weights = balanced_class_weights(torch.tensor([0] * 9999 + [1]), 2)
     assert weights.tolist() == pytest.approx([10_000 / (2 * 9999), 10.0])
+
+
+# Layers
+
+
+def states(seed: int, rows: int = 5, layers: int = 3, width: int = 7) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=(rows, layers, width)).astype(np.float32))
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10**6), st.floats(0.01, 100))
+def test_the_distance_of_states_is_the_formula_whatever_their_length(seed: int, scale: float) -> None:
+    student, teacher = states(seed), states(seed + 1)
+    a, b = (values.numpy().astype(np.float64) for values in (student, teacher))
+    cosine = (a * b).sum(axis=2) / np.linalg.norm(a, axis=2) / np.linalg.norm(b, axis=2)
+    expected = (2 - 2 * cosine).mean()
+    assert float(hidden_distance(student, teacher)) == pytest.approx(expected, rel=1e-5)
+    assert float(hidden_distance(student * scale, teacher)) == pytest.approx(expected, rel=1e-5)
+    assert float(hidden_distance(student, teacher * scale)) == pytest.approx(expected, rel=1e-5)
+    assert float(hidden_distance(scale * teacher, teacher)) == pytest.approx(0, abs=1e-6)
+    assert float(hidden_distance(-teacher, teacher)) == pytest.approx(4, rel=1e-6)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10**6))
+def test_the_distance_of_attention_is_the_formula(seed: int) -> None:
+    student, teacher = states(seed).softmax(dim=2), states(seed + 1).softmax(dim=2)
+    expected = ((student.numpy() - teacher.numpy()) ** 2).sum(axis=2).mean()
+    assert float(attention_distance(student, teacher)) == pytest.approx(expected, rel=1e-5)
+    assert float(attention_distance(teacher, teacher)) == 0
+    padded = [torch.nn.functional.pad(rows, (0, 4)) for rows in (student, teacher)]
+    assert float(attention_distance(*padded)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_terms_of_layers_are_added_with_their_weights_in_float32() -> None:
+    answer = Answer(logits(1), states(2, 6).bfloat16(), states(3, 6).softmax(dim=2).bfloat16())
+    assert answer.hidden is not None and answer.attention is not None
+    of_teacher = states(4, 6), states(5, 6).softmax(dim=2)
+    shown = Batch(torch.zeros(1), torch.zeros(1), torch.tensor([0, 1, 2, 3, 0, 1]), logits(6), *of_teacher)
+    config = DistillConfig(hidden_weight=3.0, attention_weight=0.5)
+    plain, _ = distillation(config)(answer.logits, shown)
+    loss, parts = with_layers(distillation(config), config)(answer, shown)
+    hidden = hidden_distance(answer.hidden.float(), of_teacher[0])
+    attention = attention_distance(answer.attention.float(), of_teacher[1])
+    assert (float(parts["hidden_loss"]), float(parts["attention_loss"])) == (float(hidden), float(attention))
+    assert float(loss) == pytest.approx(float(plain + 3 * hidden + 0.5 * attention), rel=1e-6)
+    assert {value.dtype for value in (loss, *parts.values())} == {torch.float32}
+    assert set(parts) == {"soft_loss", "hard_loss", "hidden_loss", "attention_loss"}

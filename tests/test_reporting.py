@@ -26,6 +26,7 @@ from understudy.reporting.formats import toml
 from understudy.reporting.stage import read_logits, write_report
 from understudy.reporting.tables import data_tables, results_table
 from understudy.reporting.view import prepared
+from understudy.soft_terms import whole_loss
 
 PICTURES = (
     "accuracy.png", "tradeoff.png", "training.png", "confusion.png", "calibration-reliability.png",
@@ -301,9 +302,17 @@ def test_the_card_says_how_to_load(results: Score) -> None:
     accuracy = model(results, "cut3/int8")["metrics"]["test"]["accuracy"]
     assert f"| accuracy (task metric) | {accuracy['value']:.4f} | {accuracy['ci95'][0]:.4f} to" in card
     assert "temperature 2.0 and soft\\_weight 0.8" in card.replace("soft_weight", "soft\\_weight")
-    assert "where S is T² · KL(teacher ‖ student)" in card
+    assert "cross-entropy with the gold label, where S is T² · KL(teacher ‖ student)." in card
     assert "licence of the teacher" in card
     assert "AutoModelForSequenceClassification.from_pretrained(" in model_card(results, model(results, "teacher/torch"))
+
+
+def test_the_whole_loss_is_said() -> None:
+    assert whole_loss({"loss": "mse", "hidden_weight": 10.0, "attention_weight": 0.5}) == (
+        "soft_weight · S + (1 − soft_weight) · cross-entropy with the gold label + 10 · H + 0.5 · A, where S is the "
+        "mean squared difference of the centred logits; H is the mean squared distance of the first token's states, of "
+        "length 1, over the layer map; A is the squared distance of the first token's attention over the layer map"
+    )
 
 
 def test_the_recipe_is_printed_astoml(results: Score) -> None:

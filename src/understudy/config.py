@@ -28,7 +28,7 @@ from .sections import PruningConfig as PruningConfig
 from .sections import QuantizeConfig as QuantizeConfig
 from .sections import Section as Section
 from .sections import TeacherConfig as TeacherConfig
-from .soft_terms import TWO_LABELS, inherited
+from .soft_terms import FOLDED_STATES, LAYER_TERMS, TWO_LABELS, inherited
 from .space import TuneConfig, search_space
 from .task_settings import CalibrateConfig as CalibrateConfig
 from .task_settings import TaskConfig as TaskConfig
@@ -212,7 +212,7 @@ class Recipe(Section):
         """Give every student the settings of [distill] that it does not set itself, if its own loss reads them."""
         if isinstance(raw, dict) and isinstance(raw.get("students"), list) and isinstance(raw.get("distill", {}), dict):
             shared = {k: v for k, v in raw.get("distill", {}).items() if k in DistillConfig.model_fields}
-            given = [inherited(shared, s.get("loss")) | s if isinstance(s, dict) else s for s in raw["students"]]
+            given = [inherited(shared, s) | s if isinstance(s, dict) else s for s in raw["students"]]
             raw = raw | {"students": given}
         return raw
 
@@ -225,12 +225,14 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if vain := unread_settings(self.teacher, self.label, self.benchmark, self.students):
+        if vain := unread_settings(self.teacher, self.labelling, self.benchmark, self.students):
             raise ValueError(vain)
         if not self.data.train_labels:
             self._without_gold()
         if len(self.task.labels) == 2 and any(student.loss == "dkd" for student in self.students):
             raise ValueError(TWO_LABELS)
+        if self.labelling.folds and self.labelling.hidden_states:
+            raise ValueError(FOLDED_STATES)
         return self
 
     def _without_gold(self) -> None:
@@ -257,6 +259,12 @@ class Recipe(Section):
         if self.tune.folds and self.data.group_by:
             raise ValueError("tune.folds would part the groups of data.group_by: set folds = 0")
         return self
+
+    @property
+    def labelling(self) -> LabelConfig:
+        """[label] with what students, and those of a search, are to learn beside the logits."""
+        used = {w for w in LAYER_TERMS if w in self.tune.space or any(getattr(s, w) for s in self.students)}
+        return self.label.also(used)
 
     @property
     def tuned(self) -> StudentConfig:

@@ -31,7 +31,8 @@ from .config import (
 from .data.preparing import Prepared, prepare
 from .data.task import Task
 from .errors import ArtifactError
-from .pipeline import Step, check_cuts, plan, twins
+from .layer_checks import check_layers
+from .pipeline import Step, plan, twins
 from .preparation import digests
 from .progress import Silent
 from .teachers import EndpointTeacher, TableTeacher
@@ -84,7 +85,7 @@ def estimate(recipe: Recipe, out: Path, base: Path | None) -> Forecast:
     refuse_another_task(out, recipe)
     task = Task(recipe.task.name, tuple(recipe.task.labels), recipe.task.metric, recipe.task.kind)
     prepared = prepare(task, recipe.data, recipe.seed, base)
-    check_cuts(recipe)
+    check_layers(recipe)
     rows = {
         "train": len(prepared.train), "val": len(prepared.val), "test": len(prepared.test),
         "unlabeled": len(prepared.unlabeled),
@@ -105,7 +106,7 @@ def estimate(recipe: Recipe, out: Path, base: Path | None) -> Forecast:
     if isinstance(recipe.teacher, EndpointTeacher):
         bill = expected_bill(recipe.teacher, task.labels, asked, out / "teacher")
     calls = bill.calls if bill else len(asked)
-    disk = _disk(recipe, teacher, students)
+    disk = _disk(recipe, teacher, students) + int((rows["train"] + rows["unlabeled"]) * _stored_bytes(recipe, length))
     return Forecast(list(standing.items()), seconds + overhead, disk, calls, rows, bill)
 
 
@@ -181,6 +182,17 @@ def _disk(recipe: Recipe, teacher: _Size, students: Mapping[str, _Size]) -> int:
     per_student = 4 + sum(_BYTES[variant] for variant in {"fp32", *recipe.variants})
     disk = 8 * teacher.parameters + sum(per_student * size.parameters for size in students.values())
     return int(disk + sum(8 * students[twin.name].parameters for twin in twins(recipe)))
+
+
+def _stored_bytes(recipe: Recipe, length: float) -> float:
+    """Bytes of the teacher's layers for one text, two for a number; they hardly shrink when compressed."""
+    from .training.networks import layers_and_width
+
+    wanted = recipe.labelling
+    if not (wanted.hidden_states or wanted.attention) or not isinstance(recipe.teacher, TeacherConfig):
+        return 0.0
+    layers, width = layers_and_width(recipe.teacher.model)
+    return 2.0 * layers * (width * wanted.hidden_states + length * wanted.attention)
 
 
 def _teacher_size(recipe: Recipe) -> _Size:

@@ -29,9 +29,10 @@ from .benchmarking import RESULTS, Entry, benchmark
 from .calibration import calibrate
 from .claiming import claimed
 from .classifier import TOKENIZER_FILE
-from .config import CutStudent, Recipe, StudentConfig, TeacherConfig
+from .config import Recipe, StudentConfig, TeacherConfig
 from .files import write_atomically
 from .label_mapping import mapping_summary
+from .layer_checks import check_layers
 from .preparation import prepare, summary
 from .progress import Progress
 from .pseudo_labeling import pseudo_label
@@ -67,18 +68,6 @@ def work(steps: Sequence[Step], progress: Progress, record: Callable[[str], None
         record(step.out)
 
 
-def check_cuts(recipe: Recipe) -> None:
-    """Raise RecipeError, before anything is trained, for a student of more layers than the teacher has."""
-    from .training.networks import count_layers
-    from .training.surgery import check_cut
-
-    cuts = [student for student in recipe.students if isinstance(student, CutStudent)]
-    if cuts and isinstance(recipe.teacher, TeacherConfig):
-        total = count_layers(recipe.teacher.model)
-        for student in cuts:
-            check_cut(student.layers, total)
-
-
 def _tell(made: Artifact | None, progress: Progress) -> None:
     """What a person should know about a finished stage."""
     if made is None:
@@ -92,6 +81,9 @@ def _tell(made: Artifact | None, progress: Progress) -> None:
             progress.note(f"  {sentence}")
         for line in mapping_summary(made.measurements.get("label_mapping")):
             progress.note(f"  {line}")
+        for column in ("hidden", "attention"):
+            if size := made.measurements.get(f"{column}_bytes"):
+                progress.note(f"  {column} of the teacher's layers: {size / 1e6:.1f} MB")
     for warning in made.warnings:
         progress.note(f"  warning: {warning}")
 
@@ -148,15 +140,15 @@ def _teacher_steps(teacher: TeacherConfig, recipe: Recipe, out: Path, progress: 
 
     def learn() -> Artifact:
         if not (home / MANIFEST).exists():
-            check_cuts(recipe)
+            check_layers(recipe)
         return train(data, home, teacher, seed=seed, progress=progress)
 
     yield Step("teacher", learn, ("data",), teacher.model_dump())
     yield Step(
         "labels",
-        lambda: label(home, data, out / "labels", recipe.label, progress=progress),
+        lambda: label(home, data, out / "labels", recipe.labelling, progress=progress),
         ("teacher",),
-        recipe.label.model_dump(include={"shard_size", "folds"}),
+        recipe.labelling.decisive,
     )
     yield Step(
         "teacher-fp32",
@@ -181,7 +173,7 @@ def _answer_steps(
         "labels",
         lambda: label_with_answers(home, data, out / "labels", recipe.label, progress=progress),
         ("teacher",),
-        recipe.label.model_dump(include={"shard_size", "folds"}),
+        recipe.label.decisive,
     )
 
 

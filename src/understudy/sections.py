@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from .machine import Provider
-from .soft_terms import Loss, readers, unread
+from .soft_terms import FOLDED_STATES, Loss, cannot, readers, unread
 
 Proportion = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -89,6 +90,20 @@ class DistillConfig(OptimizationConfig):
     correct_teacher: bool = Field(
         False, description="where the teacher is wrong, swap its highest logit with the gold label's"
     )
+    hidden_weight: float = Field(0.0, ge=0, description="weight of the distance to the teacher's hidden states; 0: off")
+    attention_weight: float = Field(0.0, ge=0, description="weight of the distance to the teacher's attention; 0: off")
+    layer_map: Literal["uniform", "last"] | list[Annotated[int, Field(ge=0)]] = Field(
+        "uniform",
+        description="the teacher's layer for each of the student's: evenly up to its last, its last ones, or a list",
+    )
+
+    @field_validator("hidden_weight", "attention_weight")
+    @classmethod
+    def _layers_to_compare(cls, weight: float, info: ValidationInfo) -> float:
+        kind = cls.model_fields.get("kind")
+        if weight and kind and (reason := cannot(kind.default, str(info.field_name))):
+            raise ValueError(reason)
+        return weight
 
     @model_validator(mode="after")
     def _terms(self) -> Self:
@@ -104,6 +119,8 @@ class DistillConfig(OptimizationConfig):
             )
         if not (self.target_weight or self.other_weight):
             raise ValueError("target_weight and other_weight are both 0, which leaves no soft term: raise one")
+        if self.layer_map != "uniform" and not (self.hidden_weight or self.attention_weight):
+            raise ValueError("layer_map is read by hidden_weight and attention_weight, which are 0: raise one")
         return self
 
     @property
@@ -143,6 +160,8 @@ class LabelConfig(Section):
     batch_size: Positive = Field(64, description="texts per forward pass of the teacher")
     shard_size: Positive = Field(4096, description="texts per Parquet shard; an interrupted run redoes one at most")
     folds: int = Field(0, ge=0, description="parts of train, each labelled by a teacher trained on the others; 0: off")
+    hidden_states: bool = Field(False, description="also write what hidden_weight needs; a run sees that by itself")
+    attention: bool = Field(False, description="also write what attention_weight needs; a run sees that by itself")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
 
     @field_validator("folds")
@@ -151,6 +170,23 @@ class LabelConfig(Section):
         if folds == 1:
             raise ValueError("must be 0 (off) or at least 2, got 1")
         return folds
+
+    @model_validator(mode="after")
+    def _one_teacher(self) -> Self:
+        if self.folds and self.hidden_states:
+            raise ValueError(FOLDED_STATES)
+        return self
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """The settings that decide what is written."""
+        asked = {name: True for name in ("hidden_states", "attention") if getattr(self, name)}
+        return self.model_dump(include={"shard_size", "folds"}) | asked
+
+    def also(self, weights: Iterable[str]) -> LabelConfig:
+        """These settings, and what students need who have these weights."""
+        needed = {"hidden_weight": "hidden_states", "attention_weight": "attention"}
+        return self.model_copy(update={needed[weight]: True for weight in weights})
 
 
 class ExportConfig(Section):

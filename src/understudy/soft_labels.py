@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,7 +43,7 @@ class Sheet:
 
 def read_labels(labels: Path, split: str, ids: Sequence[str], column: str = "logits") -> Logits:
     """Logits (n, labels) of a split's examples in the order of `ids`; raises KeyError for an unknown id."""
-    table = _shards(labels, split)
+    table = _shards(labels, split, column)
     values = table[column].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
     row = {example: index for index, example in enumerate(table["id"].to_pylist())}
     return np.ascontiguousarray(values[[row[example] for example in ids]], dtype=np.float32)
@@ -85,10 +85,18 @@ def taught(labels: Path, split: Split) -> Split:
     return Split(split.name, split.ids, split.texts, np.where(split.labels == UNLABELED, chosen, split.labels))
 
 
-def write_shard(path: Path, aside: Path, ids: Sequence[str], logits: Logits, own: Logits | None = None) -> None:
+def write_shard(
+    path: Path,
+    aside: Path,
+    ids: Sequence[str],
+    logits: Logits,
+    own: Logits | None = None,
+    more: Mapping[str, pa.Array] | None = None,
+) -> None:
     """Write a shard aside, in the directory that keeps an interrupted run's work, and move it to its place.
 
-    `own` are the logits for the labels of the teacher's own, where `logits` are what a mapping made of them.
+    `own` are the logits for the labels of the teacher's own, where `logits` are what a mapping made of them; `more` are
+    further columns.
     """
     try:
         import pyarrow as pa
@@ -100,7 +108,7 @@ def write_shard(path: Path, aside: Path, ids: Sequence[str], logits: Logits, own
         name: pa.FixedSizeListArray.from_arrays(pa.array(values.ravel(), pa.float32()), values.shape[1])
         for name, values in given.items()
     }
-    pq.write_table(pa.table({"id": pa.array(ids, pa.string()), **columns}), aside, compression="zstd")
+    pq.write_table(pa.table({"id": pa.array(ids, pa.string()), **columns, **(more or {})}), aside, compression="zstd")
     aside.replace(path)
 
 
@@ -113,10 +121,11 @@ def confidence(directory: Path, splits: Sequence[Split], decision: Decision) -> 
     return means
 
 
-def _shards(labels: Path, split: str) -> pa.Table:
+def _shards(labels: Path, split: str, *columns: str) -> pa.Table:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
         raise MissingExtraError("reading soft labels", "build") from None
-    return pa.concat_tables([pq.read_table(shard) for shard in sorted(labels.glob(f"{split}-*.parquet"))])
+    shards = sorted(labels.glob(f"{split}-*.parquet"))
+    return pa.concat_tables([pq.read_table(shard, columns=["id", *columns]) for shard in shards])

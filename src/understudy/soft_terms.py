@@ -1,7 +1,8 @@
-"""The soft terms that a student can learn by: what each is, and which settings it reads.
+"""The terms that a student can learn by: what each is, which settings it reads, and which students can learn by it.
 
-L = soft_weight · S(teacher, student) + (1 − soft_weight) · CE(student, gold label), where S is one of these. The
-functions themselves are in `training.losses`; this is what settings and reports know of them without torch.
+L = soft_weight · S(teacher, student) + (1 − soft_weight) · CE(student, gold label), where S is one of the soft terms,
+and, where its weight is not 0, hidden_weight · H + attention_weight · A. The functions themselves are in
+`training.losses`; this is what settings and reports know of them without torch.
 """
 
 from __future__ import annotations
@@ -44,6 +45,24 @@ SOFT_TERMS: dict[str, SoftTerm] = {
     ),
 }
 
+# what H and A are, for a person
+LAYER_TERMS = {
+    "hidden_weight": ("H", "the mean squared distance of the first token's states, of length 1, over the layer map"),
+    "attention_weight": ("A", "the squared distance of the first token's attention over the layer map"),
+}
+
+_NO_LAYERS = "is for students that are transformers, like the teacher, and a {kind} has no such layers: remove it"
+_OWN_TOKENS = "compares attention token by token, and a {kind} student learns tokens of its own: remove it"
+_CANNOT = {
+    "textcnn": dict.fromkeys(LAYER_TERMS, _NO_LAYERS),
+    "bilstm": dict.fromkeys(LAYER_TERMS, _NO_LAYERS),
+    "transformer": {"attention_weight": _OWN_TOKENS},
+}
+
+FOLDED_STATES = (
+    "hidden_weight compares with one teacher's states, and folds ask a teacher per fold, each with axes of its own: "
+    "set folds = 0 or hidden_weight = 0"
+)
 ONE_LABEL = (
     "loss dkd parts one right label from the others, and in a task of kind multi there may be several: choose kl"
 )
@@ -56,10 +75,33 @@ def unread(loss: str, given: Iterable[str]) -> list[str]:
     return sorted((set().union(*read.values()) & set(given)) - read[loss]) if loss in read else []
 
 
-def inherited(settings: Mapping[str, Any], loss: object) -> dict[str, Any]:
-    """What one with a loss of its own takes over of the settings of another: not those that its loss does not read."""
-    left_out = unread(str(loss), settings)
-    return {name: value for name, value in settings.items() if name not in left_out}
+def inherited(settings: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """What one with settings of its own takes over of others: not what its loss does not read or its kind cannot do."""
+    left_out = {*unread(str(own.get("loss")), settings), *_CANNOT.get(str(own.get("kind")), {})}
+    taken = {name: value for name, value in settings.items() if name not in left_out}
+    if not any({**taken, **own}.get(weight) for weight in LAYER_TERMS):
+        taken.pop("layer_map", None)
+    return taken
+
+
+def cannot(kind: str, weight: str) -> str:
+    """Why a student of this kind cannot learn by the term of this weight; empty if it can."""
+    return _CANNOT.get(kind, {}).get(weight, "").format(kind=kind)
+
+
+def whole_loss(settings: Mapping[str, Any], kind: str = "single") -> str:
+    """The loss of a student with these settings in a task of this kind, for a person."""
+    term = SOFT_TERMS[settings.get("loss", "kl")]
+    hard = "binary cross-entropy with the gold labels" if kind == "multi" else "cross-entropy with the gold label"
+    loss = f"soft_weight · S + (1 − soft_weight) · {hard}"
+    if settings.get("label_smoothing"):
+        loss += f", smoothed by {settings['label_smoothing']:g},"
+    where = [f"S is {term.by_label if kind == 'multi' else term.formula}"]
+    for weight, (letter, meaning) in LAYER_TERMS.items():
+        if settings.get(weight):
+            loss += f" + {settings[weight]:g} · {letter}"
+            where.append(f"{letter} is {meaning}")
+    return f"{loss}, where {'; '.join(where)}"
 
 
 def readers(settings: Iterable[str]) -> str:

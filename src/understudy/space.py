@@ -95,7 +95,7 @@ class Dimension:
 def search_space(config: TuneConfig, student: BaseModel) -> dict[str, Dimension]:
     """What is searched, checked against the student's own limits; raises ValueError in one line."""
     settings = student.model_dump()
-    ranges = config.space or inherited(_around(settings), settings["loss"])
+    ranges = config.space or inherited(_around(settings), settings)
     unused = unread(settings["loss"], ranges) if "loss" not in ranges else []
     if unused:
         raise ValueError(f"tune.space.{unused[0]}: the loss {settings['loss']} does not read it; remove it")

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from .sections import Positive, Proportion, Section, TeacherConfig
+from .soft_terms import LAYER_TERMS
 
 PROMPT = (
     "Which one of these labels fits the text best: {labels}? Answer with the label and nothing else.\n\nText: {text}"
@@ -133,7 +134,7 @@ AnyTeacher = Annotated[
 
 def unread_label_settings(kind: str, given: set[str]) -> str:
     """Why a setting of [label] has no effect with such a teacher; empty if all that are given have one."""
-    unread = {"folds", "device", *(() if kind == "function" else ("batch_size",))} & given
+    unread = {"folds", "device", "hidden_states", "attention", *(() if kind == "function" else ("batch_size",))} & given
     if unread:
         return f"label.{sorted(unread)[0]} is for a teacher that is a model, and this one is a {kind}: remove it"
     return ""
@@ -150,6 +151,8 @@ def unread_settings(teacher: Section, label: Section, benchmark: Section, studen
             return f"student {student.name}: {NO_NETWORK.format(kind)}: choose another kind than cut"
         if getattr(student, "teacher_embeddings", False):
             return f"student {student.name}: {NO_NETWORK.format(kind)}: set teacher_embeddings = false"
+        if weights := [weight for weight in LAYER_TERMS if getattr(student, weight)]:
+            return f"student {student.name}: {NO_NETWORK.format(kind)}: set {' and '.join(weights)} to 0"
     if "pipeline" in benchmark.model_fields_set:
         return f"benchmark.pipeline times a teacher that is a model, and this one is a {kind}: remove it"
     return unread_label_settings(kind, label.model_fields_set)

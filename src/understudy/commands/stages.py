@@ -149,7 +149,8 @@ def distill(
 
     settings = load_recipe(recipe)
     student = _student(settings, name)
-    config: Any = settle(STUDENT_KINDS[student.kind], inherited(explicit(student), given["loss"]), given)
+    own = {key: value for key, value in given.items() if value is not None}
+    config: Any = settle(STUDENT_KINDS[student.kind], inherited(explicit(student), own), given)
     done = stage(
         teacher, labels, data, out, config, seed=_seed_of(settings, seed), use_teacher=not no_teacher,
         progress=terminal_progress(),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingExtraError
 from ..label_mapping import mapped_names
-from ..soft_terms import SOFT_TERMS
+from ..soft_terms import SOFT_TERMS, whole_loss
 from .calibration import study_tables
 from .findings import sentences
 from .formats import compact, digits, escape_markdown, megabytes, percent, plain, toml
@@ -43,8 +43,8 @@ def model_card(results: Results, model: Model) -> str:
     file = FILES.get(chosen["variant"], chosen["variant"])
     return card.render(
         **described(results), model=chosen, file=file, made=made, teacher=teacher_of(results) or {"key": ""},
-        term=SOFT_TERMS[made.get("loss", "kl")], metadata=_metadata(results, chosen),
-        several=results["kind"] == "multi",
+        term=SOFT_TERMS[made.get("loss", "kl")], loss=whole_loss(made, results["kind"]),
+        metadata=_metadata(results, chosen),
     )  # fmt: skip
 
 

@@ -16,7 +16,10 @@ ORANGE, GREEN, PURPLE = "#d55e00", "#009e73", "#cc79a7"
 DASHED = (0, (4, 3))
 COLORS = {"teacher": INK, "student": ACCENT, "control": MUTED}
 SERIES = [(ACCENT, "o"), (ORANGE, "s"), (GREEN, "^"), (PURPLE, "D"), ("#e69f00", "v"), ("#56b4e9", "P")]
-LINES = [("loss", INK), ("soft_loss", ACCENT), ("hard_loss", ORANGE), ("val_nll", GREEN)]
+LINES = [
+    ("loss", INK), ("soft_loss", ACCENT), ("hard_loss", ORANGE), ("val_nll", GREEN), ("hidden_loss", "#56b4e9"),
+    ("attention_loss", "#e69f00"),
+]  # fmt: skip
 STYLE: Any = {
     "font.family": ["DejaVu Sans"], "font.size": 9, "text.color": INK, "figure.dpi": 150, "savefig.dpi": "figure",
     "text.parse_math": False,  # a label may hold two dollar signs

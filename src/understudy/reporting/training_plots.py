@@ -41,7 +41,8 @@ def training(evidence: Evidence) -> Figure | None:
         if index % columns == 0:
             for axes, name in zip(panels, ("loss", "validation", "learning\nrate"), strict=True):
                 axes.set_ylabel(name)
-    drawn = [*LINES, *scores.items()]
+    found = {name for run in runs for name in run["history"][0]}
+    drawn = [*((name, color) for name, color in LINES if name in found), *scores.items()]
     handles = [Line2D([], [], color=color, marker=".", label=words(name)) for name, color in drawn]
     handles.append(Line2D([], [], color=MUTED, linestyle=_DOTTED, label="epoch that was kept"))
     figure.legend(handles=handles, loc="outside upper left", ncols=4)

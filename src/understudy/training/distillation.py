@@ -3,7 +3,7 @@
 understudy distill RECIPE --student small --run runs/x
 
 L = soft_weight · S(teacher, student) + (1 − soft_weight) · CE(z_student, y), where S is by default
-T² · KL(softmax(z_teacher/T) ‖ softmax(z_student/T)); `losses` has the others
+T² · KL(softmax(z_teacher/T) ‖ softmax(z_student/T)); `losses` has the others, and what can be added for the layers
 """
 
 from __future__ import annotations
@@ -33,17 +33,18 @@ from ..errors import ArtifactError, RecipeError
 from ..progress import Progress, Silent
 from ..pseudo_labeling import check_trainable, origin
 from ..soft_labels import TEACHERS, answered
-from ..soft_terms import ONE_LABEL, TWO_LABELS
+from ..soft_terms import LAYER_TERMS, ONE_LABEL, TWO_LABELS
 from ..teachers import NO_NETWORK
 from ..tokenization import TextEncoder
 from . import networks, origins, pruning, vocabulary
 from .bilstm import BiLSTM
 from .finetuning import Lesson, class_weights, learn
 from .loop import AfterEpoch
-from .losses import distillation, supervised
+from .losses import distillation, supervised, with_layers
 from .networks import HubClassifier, Network
 from .targets import teacher_targets
 from .textcnn import TextCNN
+from .transfer import Transfer, prepare_transfer
 
 _NARROW = (
     "attention heads were removed, which no config of transformers can say: from_pretrained refuses this directory, "
@@ -105,7 +106,8 @@ def distill(
         return done
     if config.loss == "dkd" and source.task is not None and (source.task.multi or len(source.task.labels) == 2):
         raise RecipeError(ONE_LABEL if source.task.multi else TWO_LABELS)
-    if model.kind != "model" and (isinstance(config, CutStudent) or getattr(config, "teacher_embeddings", False)):
+    inside = any(getattr(config, name, False) for name in ("teacher_embeddings", *LAYER_TERMS))
+    if model.kind != "model" and (isinstance(config, CutStudent) or inside):
         raise RecipeError(f"student {config.name}: {NO_NETWORK.format(model.config['kind'])}")
     check_trainable(source, config, use_teacher)
     sources = open_sources(model, soft, source, use_teacher=use_teacher)
@@ -145,30 +147,33 @@ def teach(
 ) -> Network:
     """Train the student in memory and note in the draft what came of it."""
     train, unlabeled = sources.train, sources.unlabeled
-    transfer = _join(train, unlabeled) if use_teacher and unlabeled is not None else train
+    texts = _join(train, unlabeled) if use_teacher and unlabeled is not None else train
     text, draft.task = sources.text(config), sources.task
     torch.manual_seed(seed)
     network = _student(
-        config, sources.teacher, text, sources.task, (train, transfer), use_teacher, seed, draft.warnings
+        config, sources.teacher, text, sources.task, (train, texts), use_teacher, seed, draft.warnings
     )  # fmt: skip
     weights = class_weights(config, train, len(sources.task.labels))
     budget: OptimizationConfig = config
     targets: NDArray[np.float32] | None = None
+    transfer: Transfer | None = None
     if use_teacher:
         parts = [part for part in (train, unlabeled) if part]
         targets = teacher_targets(sources.labels, parts, correct=config.correct_teacher)
         objective = distillation(config, weights)
+        if config.hidden_weight or config.attention_weight:
+            transfer = prepare_transfer(network, text, sources.teacher, sources.labels, parts, config)
     else:
         objective = supervised(weights, config.label_smoothing)
         rows = len(train) + (len(unlabeled) if unlabeled else 0) - _unanswered(sources.labels)
         budget = config.model_copy(update={"epochs": max(1, round(config.epochs * rows / len(train)))})
-    lesson = Lesson(transfer, sources.val, objective, targets)
+    lesson = Lesson(texts, sources.val, with_layers(objective, config) if transfer else objective, targets, transfer)
     removal = _planned_removal(config, network)
     said: dict[str, Any] = {"seed": seed, "progress": progress, "after_epoch": after_epoch}
     said |= {"description": f"distill {config.name}" if use_teacher else f"train {config.name} without the teacher"}
     learn(draft, network, text, lesson, budget, **said)
     if removal and isinstance(config, PruningConfig):
-        examples = lesson.examples(network, text)
+        examples = lesson.examples(network, text)  # what leaves is decided by the logits, whatever else is learnt
         pruning.prune(network.module, removal, examples, objective, config, pad_id=network.pad_id, seed=seed)
         share = budget.epochs / config.epochs  # more for a twin without the unlabelled texts
         recovery = budget.model_copy(update={"epochs": max(1, round(config.recovery_epochs * share))})

@@ -28,6 +28,7 @@ from . import networks, origins
 from .loop import AfterEpoch, Examples, fit
 from .losses import Objective, balanced_class_weights, supervised
 from .networks import Network
+from .transfer import Transfer
 
 
 def train(
@@ -86,16 +87,18 @@ def fine_tune(
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a network is to learn: texts, the teacher's logits on them if it distils, and where it is validated."""
+    """What a network is to learn: texts, the teacher's logits and layers on them, and where it is validated."""
 
     texts: Split
     val: Split
     objective: Objective
     teacher: NDArray[np.float32] | None = None
+    transfer: Transfer | None = None
 
     def examples(self, network: Network, text: TextConfig) -> Examples:
         """The texts as the network reads them, with their targets."""
-        return Examples(TextEncoder(network.tokenizer, text).encode(self.texts.texts), self.texts.labels, self.teacher)
+        tokens = TextEncoder(network.tokenizer, text).encode(self.texts.texts)
+        return Examples(tokens, self.texts.labels, self.teacher, self.transfer.targets if self.transfer else None)
 
     def checks(self, network: Network, text: TextConfig) -> Examples:
         """The validation texts as the network reads them."""
@@ -139,8 +142,9 @@ def learn(
     work = draft.work / phase
     work.mkdir(exist_ok=True)
     result = fit(
-        network.module, examples, checks, lesson.objective, config, seed=seed, pad_id=network.pad_id, work=work,
-        progress=progress, description=description, after_epoch=lambda record: after_epoch(counted(record)), keep=keep,
+        lesson.transfer.pupil if lesson.transfer else network.module, examples, checks, lesson.objective, config,
+        seed=seed, pad_id=network.pad_id, work=work, progress=progress, description=description,
+        after_epoch=lambda record: after_epoch(counted(record)), keep=keep,
     )  # fmt: skip
     network.module.cpu()
     describe(draft, network, text)

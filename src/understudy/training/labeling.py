@@ -23,15 +23,20 @@ from ..progress import Progress, Silent
 from ..soft_labels import OWN, Sheet, confidence, open_splits, write_shard
 from ..soft_labels import read_labels as read_labels
 from ..tokenization import TextEncoder
-from . import folds, networks
+from . import folds, layers, networks
+from .batches import LayerTargets
+from .layers import Observed
 from .loop import choose_device, infer
+from .shards import layer_columns, layer_sizes
 
 
 def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress: Progress | None = None) -> Artifact:
     """Write the teacher's logits in Parquet shards, aligned by example id, and its calibration temperature.
 
     The key is the digests of the teacher (weights, tokenizer, max_length, normalisation) and of the data; with folds,
-    also how the teacher was trained. An interrupted run goes on with the missing shards.
+    also how the teacher was trained. An interrupted run goes on with the missing shards. What students are to learn of
+    its layers is written for the texts that they learn on: of every layer the first token's hidden state, of length 1,
+    and its attention, both in half precision.
     """
     progress = progress or Silent()
     model, source = Artifact.load(teacher, "model"), Artifact.load(data, "data")
@@ -39,7 +44,7 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
     if config.folds:
         folds.check_repeatable(model, source)
         inputs["training of the teacher"] = model.key
-    plan = Plan("label", config.model_dump(include={"shard_size", "folds"}), inputs)
+    plan = Plan("label", config.decisive, inputs)
     done = finished(out, plan, progress)
     if done is not None:
         return done
@@ -72,6 +77,7 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
             "of_an_interrupted_run": taken_up,
             "confidence": confidence(draft.path, splits, Decision(source.task.kind)),
         }
+        draft.measurements |= {f"{column}_bytes": size for column, size in layer_sizes(draft.path).items() if size}
         if mapping is not None:
             draft.measurements["label_mapping"] = _mapped(draft.path, splits, mapping)
     return Artifact.load(out)
@@ -104,6 +110,10 @@ def _label(
     """Write the missing shards; returns the number of texts in those that were there already."""
     assert model.text is not None
     network = networks.load(model)
+    layered = config.hidden_states or config.attention
+    if layered:
+        shape = layers.opened(network.module, attention=False).model.config
+        draft.details |= {"layers": shape.num_hidden_layers, "width": shape.hidden_size}
     device = choose_device(config.device)
     network.module.to(device)
     encoder = TextEncoder(network.tokenizer, model.text)
@@ -117,12 +127,17 @@ def _label(
                     taken_up += len(part)
                     continue
                 tokens = encoder.encode(part.texts)
-                logits = infer(answers, tokens, network.pad_id, device, config.batch_size, advance)
-                aside = draft.work / shard.name
-                if mapping is None:
-                    write_shard(shard, aside, part.ids, logits)
+                if layered and sheet.texts.name != "val":  # no student learns from val
+                    seen = layers.observe(answers, tokens, network.pad_id, device, config, advance)
                 else:
-                    write_shard(shard, aside, part.ids, mapping.apply(logits).astype(np.float32), logits)
+                    logits = infer(answers, tokens, network.pad_id, device, config.batch_size, advance)
+                    seen = Observed(logits, LayerTargets())
+                aside, more = draft.work / shard.name, layer_columns(seen.layers)
+                if mapping is None:
+                    write_shard(shard, aside, part.ids, seen.logits, more=more)
+                else:
+                    mapped = mapping.apply(seen.logits).astype(np.float32)
+                    write_shard(shard, aside, part.ids, mapped, seen.logits, more)
     return taken_up
 
 

@@ -22,12 +22,11 @@ from ..machine import available_cores, instruction_set
 from ..progress import Progress
 from ..tokenization import Tokens
 from . import checkpoint
+from .batches import LayerTargets, epoch_batches, longest_first, pad
 from .losses import Batch, Objective
 from .validation import validate
 
 AfterEpoch = Callable[[Mapping[str, float]], None]
-
-_BUCKET = 50  # batches that are sorted by length together: padding falls below 5 %, the order stays random
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,7 @@ class Examples:
     tokens: Sequence[Tokens]
     labels: Labels
     teacher: NDArray[np.float32] | None = None
+    layers: LayerTargets | None = None
 
 
 @dataclass
@@ -122,16 +122,16 @@ def infer(
 ) -> NDArray[np.float32]:
     """Logits (n, labels) in input order; length-sorted batches inside."""
     model.eval()
-    order = np.argsort([-len(row) for row in tokens], kind="stable")
+    batches = longest_first(tokens, batch_size)
     results: list[NDArray[np.float32]] = []
     with torch.inference_mode():
-        for start in range(0, len(order), batch_size):
-            ids, mask = pad([tokens[row] for row in order[start : start + batch_size]], pad_id)
+        for rows in batches:
+            ids, mask = pad([tokens[row] for row in rows], pad_id)
             results.append(model(ids.to(device), mask.to(device)).float().cpu().numpy())
             advance(len(ids))
     logits = np.concatenate(results)
     restored = np.empty_like(logits)
-    restored[order] = logits
+    restored[np.concatenate(batches)] = logits
     return restored
 
 
@@ -156,29 +156,8 @@ def collate(examples: Examples, rows: NDArray[np.int64], pad_id: int, device: to
     ids, mask = pad([examples.tokens[row] for row in rows], pad_id)
     teacher = None if examples.teacher is None else torch.from_numpy(examples.teacher[rows]).to(device)
     labels = torch.from_numpy(examples.labels[rows])
-    return Batch(ids.to(device), mask.to(device), labels.to(device), teacher)
-
-
-def pad(tokens: Sequence[Tokens], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Ids (n, longest) and mask, padded on the right."""
-    lengths = np.array([len(row) for row in tokens])
-    mask = np.arange(lengths.max()) < lengths[:, None]
-    ids = np.full(mask.shape, pad_id, dtype=np.int64)
-    ids[mask] = np.concatenate(tokens)
-    return torch.from_numpy(ids), torch.from_numpy(mask.astype(np.int64))
-
-
-def epoch_batches(tokens: Sequence[Tokens], size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
-    """A random order of batches of similar length; the same for the same seed and epoch."""
-    random = np.random.default_rng((seed, epoch))
-    order = random.permutation(len(tokens))
-    lengths = np.array([len(row) for row in tokens])
-    cut: list[NDArray[np.int64]] = []
-    for start in range(0, len(order), size * _BUCKET):
-        bucket = order[start : start + size * _BUCKET]
-        bucket = bucket[np.argsort(lengths[bucket], kind="stable")]
-        cut += [bucket[first : first + size] for first in range(0, len(bucket), size)]
-    return [cut[index] for index in random.permutation(len(cut))]
+    hidden, attention = examples.layers.batch(rows, ids.shape[1], device) if examples.layers else (None, None)
+    return Batch(ids.to(device), mask.to(device), labels.to(device), teacher, hidden, attention)
 
 
 def train_step(
@@ -194,8 +173,8 @@ def train_step(
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
     with torch.autocast(device.type, torch.bfloat16, enabled=_use_bf16(config, device)):
-        logits = model(batch.ids, batch.mask)
-    loss, parts = objective(logits, batch)
+        answer = model(batch.ids, batch.mask)
+    loss, parts = objective(answer, batch)
     value = float(loss.detach())
     if not math.isfinite(value):
         raise WorkError(f"the training loss became {value}; lower learning_rate (now {config.learning_rate:g})")

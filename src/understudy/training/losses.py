@@ -1,16 +1,18 @@
-"""Losses: pure functions of logits.
+"""Losses: pure functions of what networks give.
 
     L = soft_weight · S(teacher, student) + (1 − soft_weight) · CE(student, gold label)
+        + hidden_weight · H + attention_weight · A
 
-S is one of the soft terms below, each a mean over rows. Labels (n, labels), of a multi-label task, have losses of their
-own, in `multilabel_losses`. The teacher's logits come divided by its calibration
-temperature (`targets`), and everything is computed in float32, whatever the precision of the network.
+S is one of the soft terms below, H and A compare layers; each is a mean over rows. Labels (n, labels), of a multi-label
+task, have losses of their own, in `multilabel_losses`. The teacher's logits come divided by its calibration temperature
+(`targets`), and everything is computed in float32, whatever the precision of the network.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,17 +27,29 @@ from . import multilabel_losses
 class Batch:
     """Padded token ids (n, length) with their mask, labels (n,) and, when distilling, teacher logits (n, labels).
 
-    Labels of a multi-label task are (n, labels).
+    Labels of a multi-label task are (n, labels). `hidden` (n, layers, width) and `attention` (n, layers, length): the
+    teacher's layers that are to be matched.
     """
 
     ids: Tensor
     mask: Tensor
     labels: Tensor
     teacher: Tensor | None
+    hidden: Tensor | None = None
+    attention: Tensor | None = None
 
 
-# logits, batch → the loss to minimise and its parts to log
-Objective = Callable[[Tensor, Batch], tuple[Tensor, dict[str, Tensor]]]
+@dataclass(frozen=True)
+class Answer:
+    """What a transformer says that `layers` look into: logits (n, labels), and its layers as a `Batch` has them."""
+
+    logits: Tensor
+    hidden: Tensor | None = None
+    attention: Tensor | None = None
+
+
+# what the network gives, logits or an Answer, and the batch → the loss to minimise and its parts to log
+Objective = Callable[[Any, Batch], tuple[Tensor, dict[str, Tensor]]]
 
 
 def cross_entropy(
@@ -108,6 +122,27 @@ def decoupled_terms(student: Tensor, teacher: Tensor, labels: Tensor, temperatur
     return terms[0], terms[1]
 
 
+def hidden_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean over rows and mapped layers of ‖h_s/‖h_s‖ − h_t/‖h_t‖‖², which is 2 − 2 · cos(h_s, h_t); between 0 and 4.
+
+    h, of (n, layers, width): the first token's states. Patient distillation (Sun et al. 2019, "Patient Knowledge
+    Distillation for BERT Model Compression", equation 7), where the length of a state is free to differ. The last layer
+    is compared like the others, as by Jiao et al. 2020 (TinyBERT).
+    """
+    difference = F.normalize(student.float(), dim=-1) - F.normalize(teacher.float(), dim=-1)
+    return difference.square().sum(dim=-1).mean()
+
+
+def attention_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean over rows and mapped layers of Σ_tokens (a_s − a_t)²; between 0 and 2.
+
+    a, of (n, layers, tokens): the weights with which the first token attends to the others, mean over heads, so that
+    student and teacher may have different numbers of them. Jiao et al. 2020 compare all rows of every head, before
+    softmax. A square and not KL: in training, dropout makes some of the student's weights 0.
+    """
+    return (student.float() - teacher.float()).square().sum(dim=-1).mean()
+
+
 def soft_term(config: DistillConfig, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
     """The soft term that the config asks for."""
     if labels.ndim == 2:
@@ -153,6 +188,22 @@ def distillation(config: DistillConfig, class_weights: Tensor | None = None) -> 
         return loss, {"soft_loss": soft, "hard_loss": hard}
 
     return objective
+
+
+def with_layers(objective: Objective, config: DistillConfig) -> Objective:
+    """L of another objective + hidden_weight · H + attention_weight · A, of the Answer of a network."""
+
+    def added(answer: Answer, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, parts = objective(answer.logits, batch)
+        if answer.hidden is not None and batch.hidden is not None:
+            parts["hidden_loss"] = hidden_distance(answer.hidden, batch.hidden)
+            loss = loss + config.hidden_weight * parts["hidden_loss"]
+        if answer.attention is not None and batch.attention is not None:
+            parts["attention_loss"] = attention_distance(answer.attention, batch.attention)
+            loss = loss + config.attention_weight * parts["attention_loss"]
+        return loss, parts
+
+    return added
 
 
 def balanced_class_weights(labels: Tensor, classes: int) -> Tensor:

@@ -100,9 +100,10 @@ def load_pretrained(name: str, labels: Sequence[str], dropout: float, seed: int)
     return _network(model, source, name)
 
 
-def count_layers(name: str) -> int:
-    """Layers of a pretrained encoder, from its config alone."""
-    return int(_config(name).num_hidden_layers)
+def layers_and_width(name: str) -> tuple[int, int]:
+    """Layers and hidden size of a pretrained encoder, from its config alone."""
+    config = _config(name)
+    return int(config.num_hidden_layers), int(config.hidden_size)
 
 
 def describe_pretrained(name: str) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""What a student is to match: the teacher's stored logits, calibrated and, on request, corrected."""
+"""What a student is to match: the teacher's stored logits, calibrated and, on request, corrected; its layers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 from ..artifact import Artifact
 from ..data.task import UNLABELED, Labels, Split
 from ..soft_labels import Logits, read_labels
+from .batches import LayerTargets
+from .shards import read_attention, read_hidden
 
 
 def teacher_targets(labels: Artifact, splits: Sequence[Split], *, correct: bool) -> Logits:
@@ -16,6 +18,20 @@ def teacher_targets(labels: Artifact, splits: Sequence[Split], *, correct: bool)
     logits = np.concatenate([read_labels(labels.path, split.name, split.ids) for split in splits])
     logits /= labels.temperature
     return corrected(logits, np.concatenate([split.labels for split in splits])) if correct else logits
+
+
+def layer_targets(
+    labels: Artifact, splits: Sequence[Split], layers: Sequence[int], *, hidden: bool, attention: bool
+) -> LayerTargets:
+    """The teacher's chosen layers for the splits' texts one after the other; a layer may be chosen twice."""
+    states, rows = None, None
+    if hidden:
+        width = labels.details["width"]
+        states = np.concatenate([read_hidden(labels.path, part.name, part.ids, layers, width) for part in splits])
+    if attention:
+        total = labels.details["layers"]
+        rows = [row for part in splits for row in read_attention(labels.path, part.name, part.ids, layers, total)]
+    return LayerTargets(states, rows)
 
 
 def corrected(logits: Logits, labels: Labels) -> Logits:

@@ -62,7 +62,7 @@ def judged_rows(train: Split, val: Split, folds: int, seed: int) -> Split:
 
 def run_trial(bench: Bench, number: int, student: Mapping[str, Any], report: Report) -> dict[str, Any]:
     """Train the student, on each fold or once; writes the logits of the judged rows and returns how it went."""
-    settings = inherited(student, student["loss"])
+    settings = inherited(student, student)
     config: Any = parse(STUDENT_KINDS[str(student["kind"])], settings, f"trial {number}")
     home = Path(bench.out) / trial_name(number)
     logits, scores, epochs = (_on_folds if bench.folds else _on_validation)(bench, home, config, report)

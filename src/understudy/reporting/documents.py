@@ -44,7 +44,7 @@ def model_card(results: Results, model: Model) -> str:
     return card.render(
         **described(results), model=chosen, file=file, made=made, teacher=teacher_of(results) or {"key": ""},
         term=SOFT_TERMS[made.get("loss", "kl")], loss=whole_loss(made, results["kind"]),
-        metadata=_metadata(results, chosen),
+        metadata=_metadata(results, chosen), several=results["kind"] == "multi",
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from understudy.errors import ArtifactError
 
 def refusal(out: Path, kind: str | None = None, *, verify: bool = False) -> str:
     with pytest.raises(ArtifactError) as error:
-        Artifact.load(out, kind, verify=verify)
+        Artifact.load(out, *filter(None, [kind]), verify=verify)
     return str(error.value).replace(str(out), "OUT")
 
 

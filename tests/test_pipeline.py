@@ -22,7 +22,6 @@ from understudy.progress import Silent
 from understudy.quantization import GateRefusedError, quantize
 
 
-
 class Listener(Silent):
     """Keeps what a run says."""
 

@@ -108,7 +108,7 @@ def test_a_refused_file_is_said_in_the_report_and_nobody_measures_it(
             raise GateRefusedError("int8 of cnn/fp32 was refused: it loses too much")
         return quantize(source, *given, precision=precision, **named)
 
-    monkeypatch.setattr("understudy.pipeline.quantize", refuse)
+    monkeypatch.setattr("understudy.variants.quantize", refuse)
     out = shutil.copytree(finished_run, tmp_path / "run")
     listener = Listener()
     results = run(load_recipe(workshop / "recipe.toml"), out, workshop, listener)

@@ -439,7 +439,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """A command whose artifact is the fake; gives the arguments of `load`."""
     loaded: list[Any] = []
 
-    def load(path: Path, threads: int | None = None) -> Fake:
+    def load(path: Path, threads: int | None = None, provider: str = "cpu") -> Fake:
         loaded.append((path, threads))
         return Fake()
 
@@ -593,7 +593,7 @@ from pathlib import Path
 sys.path[:0] = {paths!r}
 from test_predicting import Fake
 from understudy.classifier import Classifier
-Classifier.load = lambda path, threads=None: Fake()
+Classifier.load = lambda path, threads=None, provider="cpu": Fake()
 from understudy.cli import main
 main(["predict", "artifact", "--input", {table!r}])
 """

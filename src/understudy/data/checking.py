@@ -65,9 +65,9 @@ def held_out_warnings(val: Split, test: Split, task: Task) -> list[str]:
     """What is odd about validation and test; their rows are never dropped for it."""
     lines = []
     for split in (val, test):
-        absent = [label for label, count in class_counts(split, task).items() if not count] if split.labeled else []
-        lines += [f"{split.name}: no row has the label '{label}'" for label in absent]
-        full = [label for label, count in class_counts(split, task).items() if task.multi and count == len(split)]
+        counts = class_counts(split, task) if split.labeled else {}
+        lines += [f"{split.name}: no row has the label '{label}'" for label, count in counts.items() if not count]
+        full = [label for label, count in counts.items() if task.multi and count == len(split)]
         lines += [f"{split.name}: every row has the label '{label}'" for label in full]
         repeated = len(split) - len(first_occurrences(split).rows)
         lines += [f"{split.name}: {repeated} repeated texts kept"] if repeated else []

@@ -41,6 +41,7 @@ def test_artifacts_and_a_torch_classifier_side_by_side(finished_run: Path, label
     assert same["mcnemar"]["p"] == 1
 
 
+@pytest.mark.wide
 def test_a_torch_classifiers_labels_are_met_by_name(finished_run: Path, labelled: Path, tmp_path: Path) -> None:
     home = shutil.copytree(finished_run / "teacher", tmp_path / "foreign")
     (home / "artifact.json").unlink()

@@ -83,7 +83,7 @@ def test_x1_subsets_of_a_sorted_file_have_every_class(tmp_path: Path, models: di
     )
     assert "majority/none" in models  # beside every accuracy
     tiny.write_csv(tmp_path / "one.csv", [pair for pair in tiny.rows(80, seed=4) if pair[1] == "bad"])
-    with pytest.raises(DataError, match="all .* the label 'bad'"):
+    with pytest.raises(DataError, match=r"all .* the label 'bad'"):
         prepare(TASK, DataConfig(train="one.csv"), tmp_path / "refused", tmp_path, seed=1)
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 def main() -> None:
     """Entry point: the run's own benchmark and that of each further seed."""
     run, out = Path(sys.argv[1]), Path(sys.argv[2])
-    shutil.rmtree(out, ignore_errors=True)
+    for old in out.glob("seed-*"):
+        shutil.rmtree(old)
     first = json.loads((run / "benchmark" / "results.json").read_text(encoding="utf-8"))["seed"]
     sources = {first: run / "benchmark"}
     sources |= {

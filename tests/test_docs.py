@@ -147,7 +147,8 @@ def prepare_readme(home: Path) -> None:
     demo = smaller((ROOT / "recipes/demo.toml").read_text(encoding="utf-8"))
     (home / "recipes").mkdir()
     (home / "recipes/demo.toml").write_text(demo, encoding="utf-8")
-    (task, search) = (body for body in blocks(ROOT / "README.md", "toml") if body.startswith(("[task]", "[tune]")))
+    bodies = list(blocks(ROOT / "README.md", "toml"))
+    task, search = (next(body for body in bodies if body.startswith(first)) for first in ("[task]", "[tune]"))
     own = re.sub(r"\[task\].*?(?=\[teacher\])", f"{task}limit = 120\n\n", demo, flags=re.S) + search
     (home / "tickets.toml").write_text(own, encoding="utf-8")
     labels = load_recipe(home / "tickets.toml").task.labels

@@ -263,7 +263,7 @@ def test_a_recipe_runs_from_data_to_report(tmp_path: Path, encoder: Path) -> Non
     assert rows["cnn/int8"]["retention"]["value"] > 0.9
     assert len(rows["cnn/int8"]["confusion"]) == 4 and len(rows["cnn/int8"]["thresholds"]) == 4
     pictures = {path.name for path in (out / "report").glob("*.png")}
-    assert pictures >= {"confusion.png", "labels.png", "calibration-reliability.png"} - {"risk-coverage.png"}
+    assert pictures >= {"confusion.png", "teacher_vs_student_label_distribution.png", "calibration-reliability.png"}
     report = (out / "report" / "report.md").read_text()
     assert "Thresholds" in report and "print(prediction.labels)" in report
     assert "any number of labels per text" in (out / "students/cnn/int8/README.md").read_text()

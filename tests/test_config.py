@@ -493,3 +493,12 @@ def test_every_setting_is_described() -> None:
         if not field.description and name not in ("kind", *Recipe.model_fields)
     }
     assert bare == set()
+
+
+def test_a_form_that_torch_cannot_write_is_refused_before_anything_is_trained() -> None:
+    raw = {
+        "task": {"name": "t", "labels": ["a", "b"]}, "data": {"train": "t.csv"}, "students": [{"kind": "bilstm"}],
+        "variants": ["fp32", "exported"],
+    }  # fmt: skip
+    with pytest.raises(RecipeError, match=r"torch\.export cannot write a bilstm student"):
+        parse(Recipe, raw, "r.toml")

@@ -184,7 +184,7 @@ def test_the_commands_of_the_readme_run_one_after_the_other(tmp_path: Path, monk
             name, *words = shlex.split(line, comments=True) or [""]
             if name == "understudy" and words[0] not in ("fetch", "push"):  # they need a network
                 few = ["2" if before == "--trials" else word for before, word in zip(["", *words], words, strict=False)]
-                assert understudy(*few)
+                understudy(*few)
                 ran.append(words[0])
     assert {"run", "predict", "inspect", "report", "tune"} <= set(ran)
     assert (tmp_path / "labelled.csv").read_text(encoding="utf-8").count("\n") == 10

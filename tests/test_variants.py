@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from understudy.progress import Silent
 from understudy.speed import TORCH_VARIANTS, logits_of
 from understudy.training import export, networks, torch_files
 from understudy.training.bilstm import BiLSTM
-from understudy.training.exporting import _Inference, for_export
+from understudy.training.exporting import _Inference
 from understudy.training.networks import Network
 
 SHAPES = ((1, 1), (1, 2), (2, 7), (3, 13), (5, 16))
@@ -129,7 +130,12 @@ def test_every_architecture_has_these_forms(tmp_path: Path, name: str, form: str
     else:
         network = networks.load_pretrained(str(save_encoder(name, tmp_path / name)), tiny.LABELS, 0.0, 0)
     network.module.eval()
-    torch_files.write(network, _Inference(for_export(network.module)).eval(), tmp_path, form)
+    written = partial(torch_files.write, network, _Inference(network.module).eval(), tmp_path, form)
+    if (name, form) == ("bilstm", "exported"):  # torch.export takes no packed sequences
+        with pytest.raises(WorkError, match="cannot turn BiLSTM into exported"):
+            written()
+        return
+    written()
     check(torch_files.open_file(tmp_path), network.module)
 
 

@@ -233,6 +233,10 @@ class Recipe(Section):
             raise ValueError(TWO_LABELS)
         if self.labelling.folds and self.labelling.hidden_states:
             raise ValueError(FOLDED_STATES)
+        if "exported" in self.variants and any(student.kind == "bilstm" for student in self.students):
+            raise ValueError(
+                "variants: torch.export cannot write a bilstm student; remove exported, or choose torchscript"
+            )
         return self
 
     def _without_gold(self) -> None:

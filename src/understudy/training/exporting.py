@@ -69,7 +69,7 @@ def export(
         if form == "fp32":
             to_onnx(network.module, draft.path / MODEL_FILE, source.task.labels if source.task else ())
         else:
-            torch_files.write(network, _Inference(for_export(network.module)).eval(), draft.path, form)
+            torch_files.write(network, _Inference(network.module).eval(), draft.path, form)
         advance(1)
         sample = _sample(read_split(data / "train.parquet", "train").texts, config.samples, seed)
         tokens = TextEncoder(network.tokenizer, source.text).encode(sample)

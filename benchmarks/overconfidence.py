@@ -6,7 +6,7 @@ DIR holds the emotion files. The teachers: one fine-tuned MiniLM after its first
 (late), the late one with its logits over the temperature that validation fits (scaled), and one trained with label
 smoothing (smoothed). All have as many steps but the early one. The student, a small TextCNN, learns from the soft
 labels alone, at each of a few temperatures: the same one for all teachers, or for each the one that is best on
-validation. Test logits are made once, by `benchmark`, after everything is trained; `table.py` is made of them.
+validation. Test logits are made once, by `benchmark`, after everything is trained; the result files are made of them.
 """
 
 from __future__ import annotations

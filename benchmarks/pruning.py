@@ -1,6 +1,6 @@
 """What pruning does to file, latency and validation accuracy: structured, and unstructured beside it.
 
-python benchmarks/pruning.py runs/emotion cut3 /tmp/pruned benchmarks/results/pruning.json [RECOVERY_TEXTS]
+python benchmarks/pruning.py runs/emotion cut3 runs/pruned benchmarks/results/pruning.json [RECOVERY_TEXTS]
 
 Starts from a trained student of a run. Structured pruning is that of `prune_heads` and `prune_units`, with its
 recovery (on the first RECOVERY_TEXTS of train, or all); unstructured sets the smallest half of each matrix to zero,

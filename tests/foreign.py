@@ -33,6 +33,8 @@ def save_foreign(run: Path, home: Path) -> Path:
     surgery.regroup_outputs(model, [[0], [0, 1], [1]], LABELS)
     with torch.no_grad():
         model.classifier.bias[1] += float(np.quantile(np.abs(logits[:, 0] - logits[:, 1]), 0.2)) / 2
+        for parameter in model.classifier.parameters():  # sure enough that a merged label does not win everywhere
+            parameter *= 8
     home.mkdir(parents=True, exist_ok=True)
     networks.save(network, home)
     return home

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .data.task import Labels
 from .decision import softmax
 from .estimates import Estimate, Scores, wilson
-from .metrics import evaluate, reliability
+from .metrics import evaluate_probabilities, reliability
 
 RISKS = (0.01, 0.02, 0.05)
 MEASURES = ("confidence", "entropy", "accuracy", "ece", "brier", "nll")
@@ -89,7 +89,8 @@ def calibration_study(
 
 
 def _figures(probabilities: Scores, labels: Labels, resamples: int, seed: int) -> dict[str, Any]:
-    scores = evaluate(probabilities, labels, resamples, seed)
+    right = int((np.argmax(probabilities, axis=-1) == labels).sum())
+    scores = evaluate_probabilities(probabilities, labels, resamples, seed) | {"accuracy": wilson(right, len(labels))}
     values = [float(confidence(probabilities).mean()), float(entropy(probabilities).mean())]
     reached = [coverage_at_risk(probabilities, labels, risk) for risk in RISKS]
     drawn = _resampled(probabilities, labels, RISKS, resamples, seed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from typing import Any
 from .artifact import MANIFEST
 from .config import Recipe
 from .errors import InputError, RecipeError
-from .files import write_atomically
+from .files import locked, write_atomically
 
 NOTE = "run.json"
 LOCK = ".lock"
@@ -64,7 +63,7 @@ def _of_kind(owner: dict[str, Any]) -> str:
 
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    """One run at a time in a directory; the lock goes with the process, however it ends."""
+    """One run at a time in a directory."""
     try:
         if out.is_dir() and any(out.iterdir()) and not (out / NOTE).exists() and not (out / LOCK).exists():
             raise RecipeError(f"{out} holds files that understudy did not write; choose another --out or empty it")
@@ -76,11 +75,5 @@ def _locked(out: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise InputError(f"{out} cannot be written to: {error.strerror}; choose another --out") from None
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"another understudy is at work in {out}; wait for it or choose another --out") from None
+    with locked(handle, f"another understudy is at work in {out}; wait for it or choose another --out"):
         yield
-    finally:
-        os.close(handle)

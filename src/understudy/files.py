@@ -1,12 +1,14 @@
-"""Files: hashed, written whole or not at all, written as a table."""
+"""Files: hashed, locked, written whole or not at all, written as a table."""
 
 from __future__ import annotations
 
 import csv
+import fcntl
 import hashlib
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,3 +43,19 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(path, table.getvalue().encode())
+
+
+@contextmanager
+def locked(descriptor: int, busy: str) -> Iterator[None]:
+    """Hold the lock of an open file and close it after; raises InputError `busy` if another process holds it.
+
+    The lock goes with the process, however it ends.
+    """
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(busy) from None
+        yield
+    finally:
+        os.close(descriptor)

@@ -121,14 +121,25 @@ def evaluate(probabilities: Scores, labels: Labels, resamples: int = 2000, seed:
     _check_rows(labels, probabilities)
     predictions = probabilities.argmax(axis=-1)
     matrix = confusion(labels, predictions, probabilities.shape[-1])
-    values = {name: float(metric(matrix)) for name, metric in METRICS.items()}
-    values |= {score.__name__: score(probabilities, labels) for score in (ece, brier, nll)}
     tables = _resampled(labels, [predictions], resamples, seed)
     replicates = np.concatenate([[metric(table) for metric in METRICS.values()] for (table,) in tables], axis=1)
-    replicates = np.concatenate([replicates, _resampled_calibration(probabilities, labels, resamples, seed)])
-    named = zip(values, values.values(), replicates, strict=True)
-    estimates = {name: percentile(value, drawn, len(labels)) for name, value, drawn in named}
+    estimates = {
+        name: percentile(float(metric(matrix)), drawn, len(labels))
+        for (name, metric), drawn in zip(METRICS.items(), replicates, strict=True)
+    }
+    estimates |= evaluate_probabilities(probabilities, labels, resamples, seed)
     return estimates | {"accuracy": wilson(int(_hits(matrix).sum()), len(labels))}
+
+
+def evaluate_probabilities(
+    probabilities: Scores, labels: Labels, resamples: int = 2000, seed: int = 0
+) -> dict[str, Estimate]:
+    """The scores of `evaluate` that a temperature changes: ECE, Brier and NLL, to the same figures."""
+    replicates = _resampled_calibration(probabilities, labels, resamples, seed)
+    return {
+        score.__name__: percentile(score(probabilities, labels), drawn, len(labels))
+        for score, drawn in zip((ece, brier, nll), replicates, strict=True)
+    }
 
 
 def paired_difference(

@@ -6,7 +6,6 @@ journal is opened again: its answer was not used.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -17,6 +16,7 @@ from threading import Lock
 from typing import Any
 
 from ..errors import InputError
+from ..files import locked
 
 Record = dict[str, Any]
 
@@ -69,13 +69,7 @@ def opened(path: Path) -> Iterator[Journal]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     except OSError as error:
         raise InputError(f"{path} cannot be written to: {error.strerror}") from None
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"another process is asking with {path}; wait for it") from None
+    with locked(descriptor, f"another process is asking with {path}; wait for it"):
         content = path.read_bytes()
         os.ftruncate(descriptor, content.rfind(b"\n") + 1)
         yield Journal(path, descriptor)
-    finally:
-        os.close(descriptor)

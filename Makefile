@@ -2,6 +2,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= runs/demo
+# Each test file in one process, as many processes as cores.
+WORKERS := -n auto --maxprocesses 8 --dist loadfile
 
 .PHONY: demo test test-all check lint docs wheel-test verify-results benchmark clean
 
@@ -10,11 +12,11 @@ demo: $(VENV)/.installed
 	$(BIN)/understudy run recipes/demo.toml --out $(OUT)
 
 test: $(VENV)/.installed
-	$(BIN)/pytest
+	$(BIN)/pytest $(WORKERS)
 
 # The suite, and the wide matrices of models and recipes: minutes more.
 test-all: test
-	$(BIN)/pytest -m wide
+	$(BIN)/pytest $(WORKERS) -m wide
 
 check: lint test-all wheel-test verify-results
 

@@ -189,6 +189,7 @@ def test_killed_again_and_again_it_ends_with_equal_weights(workshop: Path, tmp_p
     kept, _, rest = text.partition('[[students]]\nname = "fresh"')
     kept += '[[students]]\nname = "cnn"' + rest.partition('name = "cnn"')[2]
     recipe = tmp_path / "recipe.toml"
+    kept = kept.replace("[benchmark]", "[benchmark]\npipeline = false")
     recipe.write_text('controls = "none"\nvariants = ["fp32", "int8"]\n' + kept, encoding="utf-8")
     command = [sys.executable, "-m", "understudy", "run", str(recipe), "--data", str(workshop), "--out"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

@@ -175,7 +175,8 @@ def label_and_watch(world: World, teacher: str, monkeypatch: pytest.MonkeyPatch)
     labels = label(world.teacher(teacher), world.data, world.fresh("labels"), LabelConfig(device="cpu")).path
     texts = [t for split in ("train", "val") for t in read_split(world.data / f"{split}.parquet", split).texts]
     own = AutoTokenizer.from_pretrained(world.teacher(teacher))(texts, truncation=True, max_length=LENGTH)
-    same = [row.tolist() for row in seen] == own["input_ids"]  # apart: pytest's difference of long lists recurses too deep
+    same = [row.tolist() for row in seen] == own["input_ids"]
+    # not in the assertion: pytest took minutes to show how lists as long as these differ, or recursed too deep
     assert same, "the teacher was given another tokenizer's ids"
     return labels
 

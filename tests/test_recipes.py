@@ -20,6 +20,7 @@ from understudy.artifact import TextConfig
 from understudy.config import Recipe
 from understudy.pipeline import run
 from understudy.progress import Silent
+from understudy.students import variants_of
 from understudy.tokenization import TextEncoder
 from understudy.training import loop, networks
 
@@ -122,7 +123,8 @@ def test_a_recipe_runs_from_data_to_report(path: Path, models: dict[str, str], t
     recipe = smaller(raw, models)
     results = run(recipe, tmp_path / "run", tmp_path / "data", Silent())
     measured = {f"{model['name']}/{model['variant']}" for model in results["models"]}
-    assert {f"{student.name}/{v}" for student in recipe.students for v in recipe.variants} <= measured
+    assert {f"{student.name}/{v}" for student in recipe.students for v in variants_of(student, recipe)} <= measured
+    assert {f"teacher/{variant}" for variant in getattr(recipe.teacher, "variants", [])} <= measured
     twin = set() if recipe.controls == "none" else {f"{recipe.students[0].name}-no-teacher/fp32"}
     teacher = f"teacher/{raw['teacher'].get('kind', 'fp32')}"
     assert {teacher, "majority/none", "tfidf-lr/sklearn"} | twin <= measured

@@ -32,7 +32,7 @@ from .soft_terms import FOLDED_STATES, LAYER_TERMS, TWO_LABELS, inherited
 from .space import TuneConfig, search_space
 from .task_settings import CalibrateConfig as CalibrateConfig
 from .task_settings import TaskConfig as TaskConfig
-from .task_settings import check_kind
+from .task_settings import check_kind, check_variants
 from .teachers import TEACHER_KINDS as TEACHER_KINDS
 from .teachers import AnyTeacher, unread_settings
 
@@ -233,10 +233,7 @@ class Recipe(Section):
             raise ValueError(TWO_LABELS)
         if self.labelling.folds and self.labelling.hidden_states:
             raise ValueError(FOLDED_STATES)
-        if "exported" in self.variants and any(student.kind == "bilstm" for student in self.students):
-            raise ValueError(
-                "variants: torch.export cannot write a bilstm student; remove exported, or choose torchscript"
-            )
+        check_variants(self)
         return self
 
     def _without_gold(self) -> None:

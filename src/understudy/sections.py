@@ -13,8 +13,9 @@ from .soft_terms import FOLDED_STATES, Loss, cannot, readers, unread
 Proportion = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 LabelPolicy = Literal["exact", "drop_and_renormalise", "merge", "abstain"]
-# fp32, fp16 and int8 are ONNX files; the others need torch to run
-Variant = Literal["fp32", "fp16", "int8", "torchscript", "exported", "torch-fp16"]
+# The first four are ONNX files; the others need torch to run.
+Variant = Literal["fp32", "fp16", "int8", "int8-dynamic", "torchscript", "exported", "torch-fp16"]
+UNWRITABLE: dict[tuple[str, Variant], str] = {("bilstm", "exported"): "torch.export cannot write a bilstm student"}
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
@@ -64,6 +65,14 @@ class TeacherConfig(OptimizationConfig):
     )
     max_length: int = Field(128, ge=4, le=8192, description="tokens kept of a text")
     freeze_encoder: bool = Field(False, description="train the classification head only")
+    variants: list[Variant] = Field(  # no part of a dump: the trained teacher does not depend on them
+        ["fp32"], exclude=True, description="files made and measured of it; fp32, the reference, always"
+    )
+
+    @field_validator("variants")
+    @classmethod
+    def _with_reference(cls, variants: list[Variant]) -> list[Variant]:
+        return list(dict.fromkeys(["fp32", *variants]))
 
     @model_validator(mode="after")
     def _ready(self) -> Self:

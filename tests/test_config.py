@@ -274,6 +274,10 @@ def test_layers_are_a_number_or_a_list(layers: int | list[int]) -> None:
             "students.0: recovery_epochs come after pruning: set prune_heads or prune_units, or remove it",
         ),
         (
+            {"students": students({"kind": "textcnn", "recovery_epochs": 3})},
+            "students.0: recovery_epochs come after pruning: set prune_filters, or remove it",
+        ),
+        (
             {"students": students({}, {"name": "s"})},
             "students must have distinct names, got s, s",
         ),
@@ -431,6 +435,15 @@ def test_every_setting_of_distill_reaches_every_kind(kind: str) -> None:
     without = {"transformer": {"attention_weight": 0.0}, "textcnn": none, "bilstm": none}
     assert student.model_dump(include=set(distill)) == distill | without.get(kind, {})
     assert all(value != DistillConfig.model_fields[name].default for name, value in distill.items())
+
+
+@pytest.mark.parametrize(
+    ("kind", "later"), [("textcnn", {"prune_filters": 0.5}), ("transformer", {"prune_heads": 0.5, "prune_units": 0.25})]
+)
+def test_keys_that_came_later_are_no_part_of_what_was_made_without_them(kind: str, later: dict[str, Any]) -> None:
+    plain, given = ({"kind": kind}, {"kind": kind, "recovery_epochs": 1} | later)
+    (one, other) = read(students=students(plain, given)).students
+    assert set(other.model_dump()) - set(one.model_dump()) == {*later, "recovery_epochs"}
 
 
 def test_a_student_with_its_own_loss_inherits_what_that_reads() -> None:

@@ -21,7 +21,6 @@ from .claiming import refuse_another_task
 from .config import (
     BiLSTMStudent,
     CutStudent,
-    PruningConfig,
     Recipe,
     StudentConfig,
     TeacherConfig,
@@ -35,6 +34,7 @@ from .layer_checks import check_layers
 from .pipeline import Step, plan
 from .preparation import digests
 from .progress import Silent
+from .sections import Pruning
 from .students import twins, variants_of
 from .teachers import EndpointTeacher, TableTeacher
 
@@ -183,7 +183,7 @@ def _work(recipe: Recipe, rows: Mapping[str, int], teacher: _Size, students: Map
 
 def _passes(student: StudentConfig) -> int:
     """Epochs of a student, those after pruning included."""
-    if isinstance(student, PruningConfig) and student.prunes:
+    if isinstance(student, Pruning) and student.shares:
         return student.epochs + student.recovery_epochs
     return student.epochs
 

@@ -47,8 +47,8 @@ def table(home: Path) -> tuple[list[str], list[list[str]], str]:
     header = ["teacher", "sure", "ECE", "NLL", *[f"students, T {t:g}" for t in temperatures], "students, best T"]
     seeds, n = gold.shape
     note = (
-        f"emotion, {found['rows']:,} training rows; teacher: MiniLM, {found['epochs']} epochs, its mean confidence, ECE"
-        " and NLL on validation; students: a small TextCNN on soft labels alone, mean test accuracy % of "
+        f"emotion, {found['rows']:,} training rows; teacher: MiniLM, {found['epochs']} epochs, its mean confidence, "
+        "ECE and NLL on validation; students: a small TextCNN on soft labels alone, mean test accuracy % of "
         f"{seeds} seeds, n = {n:,}; in brackets the difference to the students of `{REFERENCE}` in points, with its "
         "95 % interval over seeds and texts. The best T has the lowest mean validation NLL."
     )

@@ -50,6 +50,16 @@ def sst2() -> str:
     return _run_table("sst2")
 
 
+def imdb() -> str:
+    """The IMDb recipe: a stratified 5,000 of the test reviews."""
+    return _run_table("imdb")
+
+
+def imdb_all() -> str:
+    """The word networks of the IMDb recipe on all 25,000 test reviews."""
+    return _run_table("imdb-all")
+
+
 def imperative() -> str:
     """The imperative recipe, five seeds."""
     return _run_table("imperative")
@@ -193,8 +203,8 @@ def _markdown(header: list[str], rows: list[list[str]]) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "emotion": emotion, "sst2": sst2, "imperative": imperative, "headlines": headlines,
-    "training": training, "startup": startup, "processes": processes, "pruning": pruning,
+    "emotion": emotion, "sst2": sst2, "imdb": imdb, "imdb-all": imdb_all, "imperative": imperative,
+    "headlines": headlines, "training": training, "startup": startup, "processes": processes, "pruning": pruning,
     "overconfidence": overconfidence,
 }  # fmt: skip
 

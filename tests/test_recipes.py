@@ -119,6 +119,7 @@ def smaller(raw: dict[str, Any], models: dict[str, str]) -> Recipe:
 
 
 @pytest.mark.wide
+@pytest.mark.timeout(1800)  # imdb-textcnn: 19 files, and each that torch runs is opened in several processes
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_runs_from_data_to_report(path: Path, models: dict[str, str], tmp_path: Path) -> None:
     raw = tomllib.loads(path.read_text(encoding="utf-8"))

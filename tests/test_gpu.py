@@ -12,6 +12,9 @@ import importlib.util
 import inspect
 import json
 import os
+import re
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,7 +37,7 @@ from understudy.reporting import model_card
 from understudy.reporting.devices import device_table, gpu_table
 from understudy.reporting.documents import described
 from understudy.reporting.view import prepared
-from understudy.speed import Speed
+from understudy.speed import Speed, artifact_runner
 from understudy.training import export, gpu_timing, pipeline_worker, torch_files
 from understudy.worker import Subject, _answer
 
@@ -55,7 +58,7 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> Any:
     spec = importlib.util.spec_from_file_location("pynvml", PRETEND / "pynvml.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(__import__("sys").modules, "pynvml", module)
+    monkeypatch.setitem(sys.modules, "pynvml", module)
     spec.loader.exec_module(module)
     return module
 
@@ -102,7 +105,7 @@ def test_memory_is_that_of_the_asking_process(nvml: Any, monkeypatch: pytest.Mon
     for processes in (
         [SimpleNamespace(pid=1, usedGpuMemory=nvml.OTHERS)],
         [SimpleNamespace(pid=os.getpid(), usedGpuMemory=0)],
-    ):  # noqa: E501
+    ):
         monkeypatch.setattr(nvml, "nvmlDeviceGetComputeRunningProcesses", lambda handle, found=processes: found)
         assert gpu.Gpu().held() is None  # in a container of its own process numbers
 
@@ -141,13 +144,13 @@ def test_the_package_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_pretended_nvml_is_like_the_real_one(nvml: Any) -> None:
     """Its functions have the names and parameters of NVIDIA's package, and what `gpu` calls is among them."""
-    __import__("sys").modules.pop("pynvml")
+    sys.modules.pop("pynvml")
     import pynvml as real
 
     assert real is not nvml
     pretended = {name: value for name, value in vars(nvml).items() if name.startswith("nvml")}
     for name, value in pretended.items():
-        assert len(inspect.signature(getattr(real, name)).parameters) == len(inspect.signature(value).parameters), name
+        inspect.signature(getattr(real, name)).bind(*inspect.signature(value).parameters)
     called = {
         node.attr
         for node in ast.walk(ast.parse(Path(gpu.__file__).read_text(encoding="utf-8")))
@@ -203,7 +206,7 @@ def test_energy_is_that_of_the_texts(nvml: Any, monkeypatch: pytest.MonkeyPatch)
 
     def predict(texts: Any) -> None:
         sizes.append(len(texts))
-        __import__("time").sleep(0.005 * len(texts))
+        time.sleep(0.005 * len(texts))
 
     found = _use(Subject(predict, lambda texts: np.zeros((1, 2), np.float32), ("a", "b")), ("w", "x", "y", "z"), 4)
     assert set(sizes) == {4}
@@ -228,7 +231,8 @@ def test_a_benchmark_on_a_gpu(finished_run: Path, tmp_path: Path, machine: Any) 
     arguments = [str(finished_run / model) for model in ("teacher-fp32", "students/cnn/int8")]
     arguments += ["--data", str(finished_run / "data"), "--teacher", str(finished_run / "teacher"), "--out", str(out)]
     done = CliRunner().invoke(
-        understudy, ["benchmark", *arguments, "--provider", "cuda", "--speed-texts", "8", "--repeats", "1"]
+        understudy,
+        ["benchmark", *arguments, "--provider", "cuda", "--speed-texts", "8", "--repeats", "1", "--bootstrap", "100"],
     )
     assert done.exit_code == 0, done.output
     results = json.loads((out / "results.json").read_text(encoding="utf-8"))
@@ -258,7 +262,7 @@ def test_a_benchmark_on_a_gpu(finished_run: Path, tmp_path: Path, machine: Any) 
 def _check_report(results: dict[str, Any]) -> None:
     view = prepared(results)
     where, took = device_table(view), gpu_table(view)
-    assert {where, took} <= set(described(view)["tables"]["measured"])
+    assert all(table in described(view)["tables"]["measured"] for table in (where, took))
     assert [cell.text for cell in where.columns] == ["Model", "Device", "cuda", "cpu"]
     rows = {row[0].text: [cell.text for cell in row[1:]] for row in where.rows}
     assert rows["tfidf-lr/sklearn"] == ["CPU", "–", "–"]
@@ -277,23 +281,26 @@ def _check_report(results: dict[str, Any]) -> None:
     assert "GPU memory of the process, MB" in card
 
 
-def test_forms_that_torch_runs_follow_the_provider(finished_run: Path, tmp_path: Path, machine: Any) -> None:
-    """What was traced on the CPU is bound to it; the others move. Sentences are timed, so that this is quick."""
-    models = []
-    for form in ("torch-fp16", "torchscript"):
-        made = export(
-            finished_run / "students/cnn/torch", finished_run / "data", tmp_path / form, ExportConfig(samples=2),
-            form=form,  # type: ignore[arg-type]
-        )  # fmt: skip
-        models.append(str(made.path))
+@pytest.mark.wide
+def test_what_torch_runs_is_timed_on_the_gpu(finished_run: Path, tmp_path: Path, machine: Any) -> None:
     (tmp_path / "mine.txt").write_text("a lovely film\n", encoding="utf-8")
     arguments = ["--sentences", str(tmp_path / "mine.txt"), "--runs", "1", "--provider", "cuda"]
-    done = CliRunner().invoke(understudy, ["benchmark", *models, *arguments])
+    done = CliRunner().invoke(understudy, ["benchmark", str(finished_run / "students/cnn/torch"), *arguments])
     assert done.exit_code == 0, done.output
-    lines = done.stdout.splitlines()
-    assert [line.split(": ", 1)[1] for line in lines if ": on " in line] == ["on Pretend 80GB", "on the CPU"]
-    (took,) = (line for line in lines if line.startswith("  batch 1: "))
-    assert "700 MB of its memory, 200 W, " in took or "700 MB of its memory, 199 W, " in took
+    where, took = done.stdout.splitlines()[-2:]
+    assert where == "cnn/torch: on Pretend 80GB"
+    assert re.match(r"  batch 1: 700 MB of its memory, (199|200|201) W, [\d.]+ J per 1,000 texts$", took)
+
+
+@pytest.mark.parametrize(
+    ("variant", "provider", "device"),
+    [("torch-fp16", "cuda", "cuda"), ("exported", "tensorrt", "cuda"), ("exported", "openvino", "cpu"),
+     ("torchscript", "cuda", "cpu"), ("torch-fp16", "cpu", "cpu")],
+)  # fmt: skip
+def test_what_was_traced_on_the_cpu_stays_there(variant: str, provider: str, device: str) -> None:
+    artifact: Any = SimpleNamespace(details={"variant": variant}, path=Path("x"))
+    runner = artifact_runner(artifact, provider)
+    assert (runner.options, runner.gpu) == ((device,), device == "cuda")
 
 
 def test_models_are_moved_to_the_device(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,8 +314,9 @@ def test_models_are_moved_to_the_device(finished_run: Path, tmp_path: Path, monk
         form="exported",
     )  # fmt: skip
     ids = torch.ones(2, 5, dtype=torch.int64, device=meta)
-    for artifact in (made, Artifact.load(finished_run / "students/half/torch")):
-        assert torch_files.open_form(artifact, meta)(ids, torch.ones_like(ids)).device == meta
+    assert torch_files.open_form(made, meta)(ids, torch.ones_like(ids)).device == meta
+    weights = torch_files.open_form(Artifact.load(finished_run / "students/half/torch"), meta).parameters()
+    assert {weight.device for weight in weights} == {meta}
     told: dict[str, Any] = {}
     monkeypatch.setattr("understudy.training.loop.choose_device", lambda name: meta)
     monkeypatch.setattr("transformers.pipeline", lambda task, **settings: told.update(settings))

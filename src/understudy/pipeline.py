@@ -38,6 +38,7 @@ from .progress import Progress
 from .pseudo_labeling import pseudo_label
 from .reporting import model_card, report
 from .sections import Variant
+from .speed import check_provider
 from .students import left_out, twins, variants_of
 from .teachers import OtherTeacher
 from .tracking import tracking
@@ -56,6 +57,8 @@ class Step:
 
 def run(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> dict[str, Any]:
     """Do all stages that are not done yet; returns the results. Raises RecipeError for a directory of another task."""
+    if not (out / "benchmark").exists():
+        check_provider(recipe.benchmark.provider)  # now, not after the training
     with claimed(out, recipe), tracking(recipe, out, progress) as record:
         for said in left_out(recipe):
             progress.note(f"warning: {said}")

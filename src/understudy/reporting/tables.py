@@ -111,8 +111,10 @@ def _confidence_table(results: Results) -> Table:
 
 
 def class_table(results: Results) -> Table:
-    """F1, precision and recall of the shown models and the bag of words, by label."""
-    models = [m for m in [*shown(results), bag_of_words_of(results)] if m and m["per_class"]]
+    """F1, precision and recall of every file of the teacher, the other shown models and the bag of words, by label."""
+    found = [m for m in results["models"] if m["role"] == "teacher"]
+    found += [m for m in shown(results) if m["role"] != "teacher"]
+    models = [m for m in [*found, bag_of_words_of(results)] if m and m["per_class"]]
     rows = []
     for index, label in enumerate(results["labels"] if models else []):
         scores = [model["per_class"][index] for model in models]

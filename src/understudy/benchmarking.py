@@ -24,7 +24,6 @@ from .config import BenchmarkConfig
 from .controls import Control, bag_of_words, majority
 from .data.storing import read_split
 from .data.task import Split, Task
-from .decision import Decision
 from .entries import Entry as Entry
 from .entries import Lead
 from .errors import InputError
@@ -74,7 +73,8 @@ def benchmark(
         if lead:
             said, found = lead.ask(test, progress)
             if found is not None:
-                answers[lead.key], rows = Answers(found, Decision("single", lead.temperature)), [lead.row]
+                decision = lead.decision(val, *_aim(entries))
+                answers[lead.key], rows = Answers(found, decision), [lead.row(decision)]
         answers |= _answers(entries, controls, test, config.provider, progress)
         known = _validation_logits(entries, val, config.provider, progress) | (lead.validation(val) if lead else {})
         rows += [_describe(entry, out.parent) for entry in entries]

@@ -34,7 +34,7 @@ from .task_settings import CalibrateConfig as CalibrateConfig
 from .task_settings import TaskConfig as TaskConfig
 from .task_settings import check_kind
 from .teachers import TEACHER_KINDS as TEACHER_KINDS
-from .teachers import AnyTeacher, unread_settings
+from .teachers import AnyTeacher, only_of_one_label, unread_settings
 
 Normalization = Literal["html", "nfc", "users", "links"]
 TableFormat = Literal["csv", "parquet"]
@@ -254,7 +254,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _of_the_kind(self) -> Self:
-        check_kind(self)
+        check_kind(self, only_of_one_label(self.teacher))
         return self
 
     @model_validator(mode="after")

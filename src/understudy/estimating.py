@@ -29,11 +29,10 @@ from .config import (
     TransformerStudent,
 )
 from .data.preparing import Prepared, prepare
-from .data.task import Task
 from .errors import ArtifactError
 from .layer_checks import check_layers
 from .pipeline import Step, plan, twins
-from .preparation import digests
+from .preparation import digests, task_of
 from .progress import Silent
 from .teachers import EndpointTeacher, TableTeacher
 
@@ -83,7 +82,7 @@ class _Size:
 def estimate(recipe: Recipe, out: Path, base: Path | None) -> Forecast:
     """Read and check the data, then forecast; writes nothing. Raises RecipeError for a directory of another task."""
     refuse_another_task(out, recipe)
-    task = Task(recipe.task.name, tuple(recipe.task.labels), recipe.task.metric, recipe.task.kind)
+    task = task_of(recipe.task)
     prepared = prepare(task, recipe.data, recipe.seed, base)
     check_layers(recipe)
     rows = {

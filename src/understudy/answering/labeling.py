@@ -1,4 +1,4 @@
-"""label, for a teacher that is not a model: the same Parquet shards, with log-probabilities as logits."""
+"""label, for a teacher that is not a model: the same Parquet shards, with its probabilities as logits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .asking import Asker, asked, settings_of
 
 
 def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress: Progress | None = None) -> Artifact:
-    """Write the teacher's log-probabilities of the train, validation and unlabelled texts, and its temperature.
+    """Write the teacher's logits of the train, validation and unlabelled texts, and its temperature.
 
     Training texts without an answer are left out, within the limit of the teacher's settings. Raises DataError for
     more of them, and for validation texts that a table lacks.
@@ -53,7 +53,7 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
         draft.measurements = {
             "teacher_calls": facts["calls"], "of_an_interrupted_run": taken_up,
             "unanswered": _unanswered(splits, known), "answers": facts,
-            "confidence": confidence(draft.path, known, Decision("single")),
+            "confidence": confidence(draft.path, known, Decision(source.task.kind)),
         }  # fmt: skip
         draft.warnings = _left_out(splits, known)
     return Artifact.load(out)

@@ -376,6 +376,18 @@ def test_a_multi_label_task_has_metrics_of_its_own() -> None:
         ({"calibrate": {"threshold_for": "recall"}}, "threshold_for: for a task of kind multi"),
         ({"data": {"train": "x.csv", "label_separator": ";"}}, "label_separator: for a task of kind multi"),
         ({"data": {"train": "x.csv", "label": ""}}, "label names no column"),
+        (
+            {"task": MULTI, "teacher": {"kind": "endpoint", "url": "http://h/v1", "model": "m"}},
+            'teacher.kind = "endpoint": for a task of kind single',
+        ),
+        (
+            {"task": MULTI, "teacher": {"kind": "table", "path": "p.csv", "tolerance": 0.1}},
+            "teacher.tolerance: for a task of kind single",
+        ),
+        (
+            {"task": MULTI, "teacher": {"train": False, "label_policy": "merge"}},
+            "teacher.label_policy: for a task of kind single",
+        ),
     ],
 )
 def test_settings_of_the_other_kind_are_refused(sections: dict[str, Any], message: str) -> None:

@@ -351,6 +351,7 @@ def test_what_is_near_to_them_is_fine() -> None:
 # Kinds of task
 
 MULTI: dict[str, Any] = {"name": "t", "kind": "multi", "labels": ["a", "b", "c"]}
+WORDS = [{"name": "cnn", "kind": "textcnn"}]
 
 
 def test_a_multi_label_task_has_metrics_of_its_own() -> None:
@@ -377,11 +378,11 @@ def test_a_multi_label_task_has_metrics_of_its_own() -> None:
         ({"data": {"train": "x.csv", "label_separator": ";"}}, "label_separator: for a task of kind multi"),
         ({"data": {"train": "x.csv", "label": ""}}, "label names no column"),
         (
-            {"task": MULTI, "teacher": {"kind": "endpoint", "url": "http://h/v1", "model": "m"}},
+            {"task": MULTI, "teacher": {"kind": "endpoint", "url": "http://h/v1", "model": "m"}, "students": WORDS},
             'teacher.kind = "endpoint": for a task of kind single',
         ),
         (
-            {"task": MULTI, "teacher": {"kind": "table", "path": "p.csv", "tolerance": 0.1}},
+            {"task": MULTI, "teacher": {"kind": "table", "path": "p.csv", "tolerance": 0.1}, "students": WORDS},
             "teacher.tolerance: for a task of kind single",
         ),
         (

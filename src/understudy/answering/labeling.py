@@ -19,6 +19,7 @@ from ..soft_labels import Sheet, confidence, open_splits, read_labels, write_sha
 from ..teachers import EndpointTeacher, FunctionTeacher, OtherTeacher, TableTeacher
 from .appointing import ANSWERS
 from .asking import Asker, asked, settings_of
+from .ordering import wrong_order
 
 
 def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress: Progress | None = None) -> Artifact:
@@ -69,7 +70,12 @@ def _write(
     """
     with progress.track("label with the teacher", sum(map(len, splits))) as advance:
         if isinstance(settings, FunctionTeacher):
-            return splits, sum(_write_missing(draft, asker, split, size, advance) for split in splits)
+            val = next(split for split in splits if split.name == "val")
+            taken_up = _write_missing(draft, asker, val, size, advance)
+            _check_order(draft, settings, val)  # before the other texts are asked for
+            return splits, taken_up + sum(
+                _write_missing(draft, asker, split, size, advance) for split in splits if split is not val
+            )
         answers = [asker.answer(split, advance) for split in splits]
     known = []
     for split, logits in zip(splits, answers, strict=True):
@@ -97,6 +103,19 @@ def _write_missing(draft: Draft, asker: Asker, split: Split, size: int, advance:
         else:
             write_shard(shard, draft.work / shard.name, part.ids, asker.answer(part, advance))
     return taken_up
+
+
+def _check_order(draft: Draft, settings: FunctionTeacher, val: Split) -> None:
+    """Raise DataError if the function's answers for validation, which are then forgotten, show another order."""
+    assert draft.task is not None
+    shown = wrong_order(read_labels(draft.path, "val", val.ids), val.labels, draft.task.labels)
+    if shown:
+        for shard in draft.path.glob("val-*.parquet"):
+            shard.unlink()
+        raise DataError(
+            f"{settings.function} answers in another order than that of the labels ({', '.join(draft.task.labels)}): "
+            f"{shown}; return the columns in this order, or a dict of labels for each text"
+        )
 
 
 def _check_missing(split: Split, silent: NDArray[np.bool_], settings: OtherTeacher) -> None:

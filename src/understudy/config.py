@@ -29,7 +29,7 @@ from .sections import QuantizeConfig as QuantizeConfig
 from .sections import Section as Section
 from .sections import TeacherConfig as TeacherConfig
 from .soft_terms import FOLDED_STATES, LAYER_TERMS, TWO_LABELS, inherited
-from .space import TuneConfig, search_space
+from .space import STUDENT_ALONE, TuneConfig, search_space
 from .task_settings import CalibrateConfig as CalibrateConfig
 from .task_settings import TaskConfig as TaskConfig
 from .task_settings import check_kind
@@ -259,6 +259,11 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _search(self) -> Self:
+        own = type(self.tuned).model_fields
+        others = {name for _, section in self if isinstance(section, Section) for name in type(section).model_fields}
+        for key in self.tune.space:
+            if key not in own and key.rpartition(".")[2] in others | set(type(self).model_fields):
+                raise ValueError(f"tune.space.{key}: {STUDENT_ALONE}")
         search_space(self.tune, self.tuned)
         if self.tune.folds and self.data.group_by:
             raise ValueError("tune.folds would part the groups of data.group_by: set folds = 0")

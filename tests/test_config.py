@@ -269,6 +269,14 @@ def test_layers_are_a_number_or_a_list(layers: int | list[int]) -> None:
             "label.folds trains the teacher again, and train = false leaves it as it is: set folds = 0",
         ),
         (
+            {"students": students({"freeze_encoder": True, "prune_units": 0.5})},
+            "students.0: freeze_encoder leaves the layers as they are, which prune_units would train: remove one",
+        ),
+        (
+            {"students": students({"freeze_encoder": True, "hidden_weight": 1.0})},
+            "students.0: freeze_encoder leaves the layers as they are, which hidden_weight would train: remove one",
+        ),
+        (
             {"students": students({"recovery_epochs": 3})},
             "students.0: recovery_epochs come after pruning: set prune_heads or prune_units, or remove it",
         ),

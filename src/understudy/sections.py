@@ -132,8 +132,9 @@ class DistillConfig(OptimizationConfig):
 
 
 class PruningConfig(DistillConfig):
-    """What is taken out of a transformer student once it is trained, and how long it recovers."""
+    """What is trained of a student that starts as a trained encoder, what is taken out of it then, and its recovery."""
 
+    freeze_encoder: bool = Field(False, description="train the classification head only")
     prune_heads: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="share of each layer's attention heads to remove; transformers alone cannot open the result"
     )
@@ -151,6 +152,14 @@ class PruningConfig(DistillConfig):
     def _recovery(self) -> Self:
         if not self.prunes and self.recovery_epochs != type(self).model_fields["recovery_epochs"].default:
             raise ValueError("recovery_epochs come after pruning: set prune_heads or prune_units, or remove it")
+        return self
+
+    @model_validator(mode="after")
+    def _frozen(self) -> Self:
+        of_layers = ("prune_heads", "prune_units", "hidden_weight", "attention_weight")
+        given = [name for name in of_layers if getattr(self, name)]
+        if self.freeze_encoder and given:
+            raise ValueError(f"freeze_encoder leaves the layers as they are, which {given[0]} would train: remove one")
         return self
 
 

@@ -153,6 +153,8 @@ def teach(
     network = _student(
         config, sources.teacher, text, sources.task, (train, texts), use_teacher, seed, draft.warnings
     )  # fmt: skip
+    if isinstance(config, PruningConfig) and config.freeze_encoder:
+        networks.freeze_encoder(network.module)
     weights = class_weights(config, train, len(sources.task.labels))
     budget: OptimizationConfig = config
     targets: NDArray[np.float32] | None = None

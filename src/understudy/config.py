@@ -24,6 +24,7 @@ from .sections import ExportConfig as ExportConfig
 from .sections import LabelConfig as LabelConfig
 from .sections import LabelPolicy as LabelPolicy
 from .sections import OptimizationConfig as OptimizationConfig
+from .sections import Pretrained as Pretrained
 from .sections import PruningConfig as PruningConfig
 from .sections import QuantizeConfig as QuantizeConfig
 from .sections import Section as Section
@@ -126,11 +127,11 @@ class CutStudent(_Student, PruningConfig):
         return layers
 
 
-class PretrainedStudent(_Student, PruningConfig):
+class PretrainedStudent(Pretrained, _Student, PruningConfig):
     """Another pretrained encoder with its own tokenizer."""
 
     kind: Literal["pretrained"] = "pretrained"
-    model: str = Field(description="hub name, directory (as seen from here) or bundled:minilm-l6")
+    model: str = Field(description="hub name, directory (beside the recipe or in --data) or bundled:minilm-l6")
     trim_vocabulary: bool = Field(False, description="drop the tokens that the transfer set never uses")
 
 
@@ -296,8 +297,11 @@ STUDENT_KINDS: dict[str, type[_Student]] = {
 _CHOICES: dict[str, Kinds] = {"students": STUDENT_KINDS, "teacher": TEACHER_KINDS}
 
 
-def load_recipe(path: Path, tune: Mapping[str, Any] | None = None) -> Recipe:
-    """Read and check a recipe, with changes of [tune]; raises RecipeError in one line that names the key."""
+def load_recipe(path: Path, tune: Mapping[str, Any] | None = None, base: Path | None = None) -> Recipe:
+    """Read and check a recipe, with changes of [tune]; raises RecipeError in one line that names the key.
+
+    Models that are directories are looked for in `base`, which is the recipe's own directory if it is None.
+    """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -310,7 +314,11 @@ def load_recipe(path: Path, tune: Mapping[str, Any] | None = None) -> Recipe:
         raw["task"].setdefault("name", re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-") or "task")
     if tune and isinstance(raw.get("tune", {}), dict):
         raw["tune"] = raw.get("tune", {}) | tune
-    return parse(Recipe, raw, str(path))
+    recipe = parse(Recipe, raw, str(path))
+    for section in (recipe.teacher, *recipe.students):
+        if isinstance(section, Pretrained):
+            section.seen_from(base or path.parent)
+    return recipe
 
 
 def parse(section: type[S], raw: dict[str, Any], source: str) -> S:

@@ -190,7 +190,7 @@ def _stored_bytes(recipe: Recipe, length: float) -> float:
     wanted = recipe.labelling
     if not (wanted.hidden_states or wanted.attention) or not isinstance(recipe.teacher, TeacherConfig):
         return 0.0
-    layers, width = layers_and_width(recipe.teacher.model)
+    layers, width = layers_and_width(recipe.teacher.source)
     return 2.0 * layers * (width * wanted.hidden_states + length * wanted.attention)
 
 
@@ -199,7 +199,7 @@ def _teacher_size(recipe: Recipe) -> _Size:
         return _Size(0, 0)
     from .training.networks import describe_pretrained
 
-    return _Size(*describe_pretrained(recipe.teacher.model))
+    return _Size(*describe_pretrained(recipe.teacher.source))
 
 
 def _student_size(student: StudentConfig, teacher: _Size) -> _Size:
@@ -221,7 +221,7 @@ def _student_size(student: StudentConfig, teacher: _Size) -> _Size:
         case _:
             from .training.networks import describe_pretrained
 
-            return _Size(*describe_pretrained(student.model))
+            return _Size(*describe_pretrained(student.source))
 
 
 def _products_per_second() -> float:

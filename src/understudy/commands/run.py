@@ -26,9 +26,9 @@ def command(recipe: Path, out: Path, data: Path | None, dry_run: bool, as_json: 
     from ..display import terminal_progress
     from ..errors import InputError
 
-    settings = load_recipe(recipe)
     if data is not None and not data.is_dir():
         raise InputError(f"--data {data}: no such directory")
+    settings = load_recipe(recipe, base=data)
     base = data if data is not None or settings.data.hub else recipe.parent
     if dry_run:
         from ..estimating import estimate

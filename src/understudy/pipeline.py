@@ -37,6 +37,7 @@ from .preparation import prepare, summary, task_of
 from .progress import Progress
 from .pseudo_labeling import pseudo_label
 from .reporting import model_card, report
+from .speed import check_provider
 from .teachers import OtherTeacher
 from .tracking import tracking
 
@@ -54,6 +55,8 @@ class Step:
 
 def run(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> dict[str, Any]:
     """Do all stages that are not done yet; returns the results. Raises RecipeError for a directory of another task."""
+    if not (out / "benchmark").exists():
+        check_provider(recipe.benchmark.provider)  # now, not after the training
     with claimed(out, recipe), tracking(recipe, out, progress) as record:
         work(list(plan(recipe, out, base, progress)), progress, record)
     results: dict[str, Any] = json.loads((out / "report" / RESULTS).read_text(encoding="utf-8"))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from .calibration import study_tables
+from .devices import device_table, gpu_table
 from .findings import findings
 from .formats import Cell, digits, megabytes, percent
+from .tables import Table as Document
 from .view import Results, counted, metric_name, prepared
 
 
@@ -34,19 +38,24 @@ def summary_table(results: Results) -> Table:
 
 def print_calibration(results: Results) -> None:
     """The tables of the calibration study, to standard output; `results` as `calibration_report` gives them."""
+    _print_tables(study_tables(results))
+
+
+def _print_tables(tables: Sequence[Document]) -> None:
+    """Tables of the documents; those without rows are left out."""
     console = _wide_console()
-    for study in study_tables(results):
-        if not study.rows:
+    for one in tables:
+        if not one.rows:
             continue
         table = Table(
-            box=box.SIMPLE_HEAD, collapse_padding=True, title=study.title, title_justify="left", caption=study.note
+            box=box.SIMPLE_HEAD, collapse_padding=True, title=one.title, title_justify="left", caption=one.note
         )
         table.caption_justify = "left"
-        for index, name in enumerate(study.columns):
-            text = index < study.text_columns
+        for index, name in enumerate(one.columns):
+            text = index < one.text_columns
             table.add_column(_stacked(name), justify="left" if text else "right", no_wrap=index > 0, overflow="fold")
-        for number, row in enumerate(study.rows):
-            above = study.rows[number - 1][0] if number else None
+        for number, row in enumerate(one.rows):
+            above = one.rows[number - 1][0] if number else None
             cells = [Cell("") if row[0] == above else row[0], *row[1:]]
             table.add_row(*(_stacked(cell) for cell in cells))
         console.print(table)
@@ -69,5 +78,6 @@ def print_summary(results: Results) -> None:
     """The table and what it says, to standard output; at least 100 columns wide where that is not a terminal."""
     console = _wide_console()
     console.print(summary_table(results))
+    _print_tables([device_table(prepared(results)), gpu_table(prepared(results))])  # without rows but on a GPU
     for sentence in findings(results):
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from understudy.config import STUDENT_KINDS, TEACHER_KINDS, Recipe, TaskConfig
 from understudy.sections import DistillConfig, Section
+from understudy.soft_terms import LAYER_TERMS, SOFT_TERMS
 from understudy.space import Range
 
 HEAD = """\
@@ -21,6 +22,31 @@ default may be left out, an unknown key is an error. A section's simple keys are
 """
 WORDS = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true, false", "array": "list",
          "object": "table"}  # fmt: skip
+LOSSES = """\
+### The losses
+
+    L = soft_weight · S + (1 − soft_weight) · CE + hidden_weight · H + attention_weight · A
+
+S is what `loss` says; CE is the cross-entropy with the gold label, where there is one. Probabilities are softmax(z/T),
+in a multi-label task σ(z/T) of each label; z are logits, the teacher's divided by its calibration temperature; T is
+`temperature`. Each is a mean over texts, in a multi-label task over labels too. In code: `training/losses.py` and
+`training/multilabel_losses.py`, each with a test against an independent implementation.
+
+| term | one label per text | several labels per text | source |
+| --- | --- | --- | --- |
+"""
+HARD = (
+    "`CE`",
+    "−ln p of the gold label; `class_weights` weights it, `label_smoothing` spreads a part over all labels",
+    "binary cross-entropy, label by label",
+    "smoothing: Szegedy et al. 2016",
+)
+CORRECTED = (
+    "`correct_teacher`",
+    "where the teacher is wrong, its highest logit and that of the gold label change places",
+    "where the teacher is wrong about a label, its logit changes its sign",
+    "Wen, Lai and Qian 2021 (probability shift)",
+)
 LIMITS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}",
           "minItems": "{} or more"}  # fmt: skip
 
@@ -43,7 +69,7 @@ def page() -> str:
             ]
         parts += [f"## [{name}]\n", f"{section.__doc__}\n", table(section, list(section.model_fields))]
         if name == "distill":
-            parts += ["Every student takes these settings, and may set each of them itself.\n"]
+            parts += ["Every student takes these settings, and may set each of them itself.\n", losses()]
         if name == "tune":
             parts += ["### Each key of [tune.space]\n", table(Range, list(Range.model_fields))]
     parts += [
@@ -51,6 +77,15 @@ def page() -> str:
         "One table for each student: `kind`, the keys of its kind, and any key of [distill].\n",
     ]
     return "\n".join([*parts, *kinds(STUDENT_KINDS, without=DistillConfig)])
+
+
+def losses() -> str:
+    """Formula and source of every term that a student can learn by."""
+    soft = [(f'`loss = "{name}"`', term.formula, term.by_label, term.source) for name, term in SOFT_TERMS.items()]
+    layers = [(f"`{weight}`", f"{letter}: {meaning}", "the same", source)
+              for weight, (letter, meaning, source) in LAYER_TERMS.items()]  # fmt: skip
+    rows = [f"| {' | '.join(cell or '–' for cell in row)} |" for row in (*soft, HARD, *layers, CORRECTED)]
+    return LOSSES + "\n".join([*rows, ""])
 
 
 def kinds(sections: Mapping[str, type[Section]], without: type[Section] = Section) -> Iterator[str]:

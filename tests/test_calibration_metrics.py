@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import entropy as reference_entropy
 
-from understudy import metrics
+from understudy import metrics, multilabel
 from understudy.calibration_metrics import (
     RISKS,
     at_threshold,
@@ -22,7 +22,7 @@ from understudy.calibration_metrics import (
     entropy,
     risk_coverage,
 )
-from understudy.decision import softmax
+from understudy.decision import sigmoid, softmax
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -168,6 +168,52 @@ def test_a_threshold_is_chosen_on_validation_and_held_on_test() -> None:
         share, error = at_threshold(softmax(test[0], 1.4), test[1], row["threshold"])
         assert (row["coverage"], row["error"]) == (share.to_dict(), error.to_dict())
     assert "held" not in calibration_study({"test": test}, 1.4, 20)
+
+
+def of_several(seed: int, rows: int = 200, labels: int = 3) -> tuple[NDArray[np.float32], Labels]:
+    """Logits of labels that apply each by itself, and truth drawn from their probabilities."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(scale=3, size=(rows, labels)).astype(np.float32)
+    return logits, (random.random((rows, labels)) < sigmoid(logits)).astype(np.int64)
+
+
+def test_of_several_labels_each_is_a_decision_between_two() -> None:
+    val, test = of_several(10), of_several(11)
+    study = calibration_study({"val": val, "test": test}, 1.3, 20)
+    flat = {
+        split: (np.stack([0 * logits.ravel(), logits.ravel()], axis=1), labels.ravel())
+        for split, (logits, labels) in {"val": val, "test": test}.items()
+    }
+    single = calibration_study(flat, 1.3, 20)
+    for split, when in (("val", "before"), ("test", "after")):
+        mine, theirs = study[split][when], single[split][when]
+        for name in ("confidence", "entropy", "accuracy", "nll"):
+            assert mine["measures"][name]["value"] == pytest.approx(theirs["measures"][name]["value"])
+            assert mine["measures"][name]["n"] == 200
+        for one, other in zip(mine["coverage"], theirs["coverage"], strict=True):
+            assert one["coverage"]["value"] == other["coverage"]["value"]
+            assert one["threshold"] == pytest.approx(other["threshold"])
+    scores = multilabel.evaluate(sigmoid(test[0], 1.3), (test[0] > 0).astype(np.int64), test[1], 20)
+    for name in ("ece", "brier", "nll"):
+        assert study["test"]["after"]["measures"][name] == scores[name].to_dict()
+    for one, other in zip(study["held"], single["held"], strict=True):
+        assert one["coverage"]["value"] == pytest.approx(other["coverage"]["value"])
+        assert one["error"]["value"] == pytest.approx(other["error"]["value"])
+
+
+def test_the_labels_of_a_text_are_resampled_together() -> None:
+    """Three copies of one label say no more than it: the intervals are as wide."""
+    logits, labels = of_several(12, labels=1)
+    one, three = (
+        calibration_study({"val": part, "test": part}, 1.0, 400)
+        for part in ((logits, labels), (np.repeat(logits, 3, axis=1), np.repeat(labels, 3, axis=1)))
+    )
+    for name in ("confidence", "entropy", "accuracy", "nll"):
+        wide, found = (np.diff(study["test"]["after"]["measures"][name]["ci95"]) for study in (one, three))
+        assert 0.75 < found / wide < 1.33, name
+    for first, second in zip(one["held"], three["held"], strict=True):
+        assert first["error"]["ci95"] == pytest.approx(second["error"]["ci95"])
+        assert first["coverage"]["ci95"] == pytest.approx(second["coverage"]["ci95"])
 
 
 @pytest.mark.wide

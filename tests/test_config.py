@@ -270,6 +270,14 @@ def test_layers_are_a_number_or_a_list(layers: int | list[int]) -> None:
             "label.folds trains the teacher again, and train = false leaves it as it is: set folds = 0",
         ),
         (
+            {"students": students({"freeze_encoder": True, "prune_units": 0.5})},
+            "students.0: freeze_encoder leaves the layers as they are, which prune_units would train: remove one",
+        ),
+        (
+            {"students": students({"freeze_encoder": True, "hidden_weight": 1.0})},
+            "students.0: freeze_encoder leaves the layers as they are, which hidden_weight would train: remove one",
+        ),
+        (
             {"students": students({"recovery_epochs": 3})},
             "students.0: recovery_epochs come after pruning: set prune_heads or prune_units, or remove it",
         ),
@@ -375,6 +383,7 @@ def test_what_is_near_to_them_is_fine() -> None:
 # Kinds of task
 
 MULTI: dict[str, Any] = {"name": "t", "kind": "multi", "labels": ["a", "b", "c"]}
+WORDS = [{"name": "cnn", "kind": "textcnn"}]
 
 
 def test_a_multi_label_task_has_metrics_of_its_own() -> None:
@@ -400,6 +409,18 @@ def test_a_multi_label_task_has_metrics_of_its_own() -> None:
         ({"calibrate": {"threshold_for": "recall"}}, "threshold_for: for a task of kind multi"),
         ({"data": {"train": "x.csv", "label_separator": ";"}}, "label_separator: for a task of kind multi"),
         ({"data": {"train": "x.csv", "label": ""}}, "label names no column"),
+        (
+            {"task": MULTI, "teacher": {"kind": "endpoint", "url": "http://h/v1", "model": "m"}, "students": WORDS},
+            'teacher.kind = "endpoint": for a task of kind single',
+        ),
+        (
+            {"task": MULTI, "teacher": {"kind": "table", "path": "p.csv", "tolerance": 0.1}, "students": WORDS},
+            "teacher.tolerance: for a task of kind single",
+        ),
+        (
+            {"task": MULTI, "teacher": {"train": False, "label_policy": "merge"}},
+            "teacher.label_policy: for a task of kind single",
+        ),
     ],
 )
 def test_settings_of_the_other_kind_are_refused(sections: dict[str, Any], message: str) -> None:

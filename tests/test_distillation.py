@@ -324,3 +324,23 @@ def test_labels_of_another_teacher_are_refused(stage: Stage, finished_run: Path)
     assert str(error.value) == (
         f"{finished_run / 'labels'} was made by another teacher or of other data; run `understudy label` again"
     )
+
+
+@pytest.mark.parametrize("kind", ["cut", "pretrained"])
+@pytest.mark.parametrize("use_teacher", [True, False], ids=["student", "twin"])
+def test_of_a_frozen_student_the_head_alone_learns(three: Stage, encoder: Path, kind: str, use_teacher: bool) -> None:
+    given = {"layers": 1} if kind == "cut" else {"model": str(encoder)}
+    config = {"cut": CutStudent, "pretrained": PretrainedStudent}[kind](
+        **SHARED | given | {"trim_vocabulary": False, "freeze_encoder": True}
+    )
+    frozen = load_file(three.distill(config, use_teacher=use_teacher).path / WEIGHTS)
+    free = load_file(
+        three.distill(config.model_copy(update={"freeze_encoder": False}), use_teacher=use_teacher).path / WEIGHTS
+    )
+    start = load_file((three.teacher if kind == "cut" and use_teacher else encoder) / WEIGHTS)
+    start = {name if name.startswith("bert.") else f"bert.{name}": tensor for name, tensor in start.items()}
+    layers = [name for name in frozen if name.startswith("bert.") and name in start and "pooler" not in name]
+    assert len(layers) > 10
+    assert all(torch.equal(frozen[name], start[name]) for name in layers)
+    assert not all(torch.equal(free[name], start[name]) for name in layers)
+    assert "classifier.weight" not in start or not torch.equal(frozen["classifier.weight"], start["classifier.weight"])

@@ -113,9 +113,9 @@ def test_a_function_of_a_module(data: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (
             "short",
             DataError,
-            r"broken.py:short answers 40 texts with an array of shape \(39, 2\), expected \(40, 2\): a",
+            r"broken.py:short answers 16 texts with an array of shape \(15, 2\), expected \(16, 2\): a",
         ),
-        ("wide", DataError, r"broken.py:wide answers 40 texts with an array of shape \(40, 3\), expected \(40, 2\)"),
+        ("wide", DataError, r"broken.py:wide answers 16 texts with an array of shape \(16, 3\), expected \(16, 2\)"),
         ("words", DataError, "broken.py:words answers with what is no array of numbers: could not convert"),
         ("nan", DataError, "broken.py:nan answers with NaN"),
         (

@@ -131,7 +131,7 @@ def test_x4_there_is_one_weight_and_its_name_says_of_what() -> None:
     torch.testing.assert_close(loss[0.7, False], 0.7 * loss[1.0, False] + 0.3 * loss[0.0, False])
     names = {name for section in (DistillConfig, OptimizationConfig, Recipe) for name in section.model_fields}
     assert not any("alpha" in name for name in names)
-    assert all(term.formula for term in SOFT_TERMS.values())
+    assert all(term.formula and term.source for term in SOFT_TERMS.values())
 
 
 def test_x5_the_teacher_reads_with_its_own_tokenizer(finished_run: Path) -> None:

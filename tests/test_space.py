@@ -9,7 +9,7 @@ import pytest
 
 from understudy.config import CutStudent, Recipe, TextCNNStudent, parse
 from understudy.errors import RecipeError
-from understudy.space import Dimension, TuneConfig, search_space
+from understudy.space import STUDENT_ALONE, Dimension, TuneConfig, search_space
 
 RAW: dict[str, Any] = {
     "task": {"name": "mood", "labels": ["bad", "good"]},
@@ -34,6 +34,10 @@ def refusal(**changes: Any) -> str:
     [
         ({"temprature": {"low": 1, "high": 2}}, "unknown key 'tune.space.temprature'; did you mean 'temperature'?"),
         ({"min_count": {"low": 1, "high": 2}}, "unknown key 'tune.space.min_count'"),  # of another kind of student
+        ({"limit": {"low": 10, "high": 20}}, f"tune.space.limit: {STUDENT_ALONE}"),
+        ({"data.limit": {"low": 10, "high": 20}}, f"tune.space.data.limit: {STUDENT_ALONE}"),
+        ({"quantize": {"samples": {"low": 16, "high": 32}}}, f"tune.space: quantize.samples: {STUDENT_ALONE}"),
+        ({"seed": {"choices": [1, 2]}}, f"tune.space.seed: {STUDENT_ALONE}"),
         ({"epochs": {"lo": 1, "high": 2}}, "unknown key 'tune.space.epochs.lo'; did you mean 'low'?"),
         (
             {"name": {"choices": ["a", "b"]}},

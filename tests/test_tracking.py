@@ -19,7 +19,7 @@ from mlflow.entities import Run
 
 from making import OTHER, make
 from understudy import tracking as module
-from understudy.artifact import Artifact
+from understudy.artifact import Artifact, Plan, writing
 from understudy.config import Recipe, load_recipe
 from understudy.errors import MissingExtraError
 from understudy.pipeline import run
@@ -93,7 +93,10 @@ def test_every_stage_of_a_run_is_a_run_once(
     assert all("artifact.json" in files(found[name]) for name in stages)
     assert files(found["report"]) == {path.name for path in (out / "report").iterdir()}
     assert files(parent) == {"recipe.json"}
-    assert not [name for name in stages for file in files(found[name]) if file.endswith((".onnx", ".safetensors"))]
+    for name in ("students/half/int8", "students/cnn/torch", "teacher"):
+        assert files(found[name]) == {"artifact.json", *Artifact.load(out / name).files}
+    assert files(found["benchmark"]) == {"artifact.json", "results.json"}
+    assert files(found["data"]) == files(found["labels"]) == {"artifact.json"}
 
     teacher = Artifact.load(out / "teacher")
     assert found["teacher"].data.params["learning_rate"] == json.dumps(teacher.config["learning_rate"])
@@ -139,6 +142,38 @@ def test_new_facts_of_an_artifact_join_its_run_and_a_new_artifact_is_another(
     client = MlflowClient()
     found = client.search_runs([first.info.experiment_id], "attributes.run_name = 'teacher'")
     assert len(found) == 2
+
+
+def test_files_that_ship_are_recorded_once_and_no_text(
+    recipe: Recipe, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LARGEST", 10)
+
+    def write(kind: str, name: str, sizes: dict[str, int]) -> Artifact:
+        with writing(tmp_path / "out" / name, Plan("s", {"name": name}, {}, 0), kind) as draft:
+            for file, size in sizes.items():
+                (draft.path / file).parent.mkdir(exist_ok=True)
+                (draft.path / file).write_bytes(b"x" * size)
+        return Artifact.load(tmp_path / "out" / name)
+
+    model = write("model", "int8", {"model.onnx": 10, "tokenizer.json": 3, "model.safetensors": 11, "epochs/a": 2})
+    write("answers", "teacher", {"answers.csv": 5, "teacher.json": 5})
+    for kind in ("data", "labels", "annotated"):
+        write(kind, kind, {"train.parquet": 4, f"{kind}.csv": 4})
+    names = ("int8", "teacher", "data", "labels", "annotated")
+    with tracking(recipe, tmp_path / "out", Silent()) as record:
+        for name in names:
+            record(name)
+    found = runs(store)
+    assert files(found["int8"]) == {"artifact.json", "model.onnx", "tokenizer.json", "epochs"}
+    assert files(found["teacher"]) == {"artifact.json", "teacher.json"}
+    assert all(files(found[name]) == {"artifact.json"} for name in names[2:])
+    copied: list[str] = []
+    monkeypatch.setattr(MlflowClient, "log_artifact", lambda self, run, path, parent: copied.append(Path(path).name))
+    model.rewrite(measurements={"calibration": {"nll": 0.2}})
+    with tracking(recipe, tmp_path / "out", Silent()) as record:
+        record("int8 calibrated")
+    assert set(copied) == {"recipe.json", "artifact.json"}  # the recipe is that of this call
 
 
 def test_what_a_kill_left_behind_is_put_right(recipe: Recipe, store: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 LABELS = ("arts", "praise", "blame", "things")
-_WORDS = {  # all of the vocabulary of `tiny`, so that its encoders know them
+WORDS = {  # all of the vocabulary of `tiny`, so that its encoders know them
     "arts": ("film", "song"),
     "praise": ("lovely", "great"),
     "blame": ("awful", "poor"),
@@ -26,7 +26,7 @@ def rows(count: int, seed: int) -> list[Row]:
     found: dict[str, tuple[str, ...]] = {}
     while len(found) < count:
         labels = tuple(label for label in LABELS if rng.random() < _SHARES[label])
-        words = [*rng.choices(_FILLER, k=rng.randint(3, 7)), *(rng.choice(_WORDS[label]) for label in labels)]
+        words = [*rng.choices(_FILLER, k=rng.randint(3, 7)), *(rng.choice(WORDS[label]) for label in labels)]
         rng.shuffle(words)
         found.setdefault(" ".join(words), labels)
     return list(found.items())

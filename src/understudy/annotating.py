@@ -4,7 +4,8 @@ understudy annotate runs/x/labels --data runs/x/data --out runs/x/annotated
 
 Columns: id, split, text, gold (empty where there is none), label (the teacher's; empty where it abstains), confidence
 and p_<label>, the calibrated probabilities that students learn from. A teacher whose labels are mapped has its own
-answer beside it, not calibrated: own_label and own_p_<label>.
+answer beside it, not calibrated: own_label and own_p_<label>. In a multi-label task `labels`, those that the teacher
+thinks likelier than not, takes the place of label and confidence; labels of one text are joined by |.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from .config import FORMATS
 from .data.formats import CHUNK, Chunk, Row
 from .data.storing import TEST_FILE
 from .data.tables import Table
-from .data.task import UNLABELED, Split
+from .data.task import UNLABELED, Labels, Split, Task
 from .data.writing import WRITERS, output
-from .decision import softmax
-from .errors import RecipeError
+from .decision import Decision, softmax
+from .kinds import SEPARATOR
 from .label_mapping import LabelMapping, read_mapping
 from .progress import Progress, Silent
 from .soft_labels import OWN, Logits, check_made_of, labelled, open_splits, read_labels
@@ -44,8 +45,6 @@ def annotate(
     if done is not None:
         return done
     check_made_of(soft, source)
-    if source.task is not None and source.task.multi:
-        raise RecipeError(f"{data} has several labels per text, and annotating is of tasks with one")
     for needed in (soft, source):
         needed.verify(without=TEST_FILE)
     splits, mapping = [labelled(labels, split) for split in open_splits(data)], read_mapping(labels)
@@ -69,7 +68,8 @@ def annotate(
 def _names(labels: Artifact, mapping: LabelMapping | None) -> list[str]:
     """The columns of the answers, as `_annotated` gives them."""
     assert labels.task is not None
-    names = ["label", "confidence", *(f"p_{label}" for label in labels.task.labels)]
+    chosen = ["labels"] if labels.task.multi else ["label", "confidence"]
+    names = [*chosen, *(f"p_{label}" for label in labels.task.labels)]
     return names + [f"own_p_{label}" for label in (mapping.theirs if mapping else ())]
 
 
@@ -90,17 +90,28 @@ def _chunk(
     labels: Artifact, part: Split, start: int, logits: Logits, own: Logits, mapping: LabelMapping | None
 ) -> tuple[Chunk, list[list[Any]]]:
     assert labels.task is not None
-    ours = labels.task.labels
+    task, decision = labels.task, Decision(labels.task.kind, labels.temperature)
     rows: list[Row] = [
-        {"id": name, "split": part.name, "text": text, "gold": None if gold == UNLABELED else ours[gold]}
-        for name, text, gold in zip(part.ids, part.texts, part.labels.tolist(), strict=True)
+        {"id": name, "split": part.name, "text": text, "gold": gold}
+        for name, text, gold in zip(part.ids, part.texts, _named(part.labels, task), strict=True)
     ]
-    shares = softmax(logits, labels.temperature)
-    chosen: list[str | None] = [ours[best] for best in logits.argmax(axis=1)]
-    columns: list[list[Any]] = [shares.max(axis=1).tolist(), *shares.T.tolist()]
+    shares, chosen = decision.probabilities(logits), _named(decision.choose(logits), task)
+    columns: list[list[Any]] = [*([] if task.multi else [shares.max(axis=1).tolist()]), *shares.T.tolist()]
     if mapping is not None:
         for row, best in zip(rows, own.argmax(axis=1), strict=True):
             row["own_label"] = mapping.theirs[best]
         chosen = [None if empty else label for label, empty in zip(chosen, mapping.abstains(own), strict=True)]
         columns += softmax(own).T.tolist()
     return Chunk(start, rows), [chosen, *columns]
+
+
+def _named(labels: Labels, task: Task) -> list[str | None]:
+    """The name of each row's label, of several all of them; None where there is none to know."""
+    if not task.multi:
+        return [None if label == UNLABELED else task.labels[label] for label in labels]
+    return [
+        None
+        if UNLABELED in row
+        else SEPARATOR.join(label for label, there in zip(task.labels, row, strict=True) if there)
+        for row in labels
+    ]

@@ -24,7 +24,6 @@ from .config import BenchmarkConfig
 from .controls import Control, bag_of_words, majority
 from .data.storing import read_split
 from .data.task import Split, Task
-from .decision import Decision
 from .entries import Entry as Entry
 from .entries import Lead
 from .errors import InputError
@@ -75,13 +74,14 @@ def benchmark(
         if lead:
             said, found = lead.ask(test, progress)
             if found is not None:
-                answers[lead.key], rows = Answers(found, Decision("single", lead.temperature)), [lead.row]
+                decision = lead.decision(val, *_aim(entries))
+                answers[lead.key], rows = Answers(found, decision), [lead.row(decision)]
         answers |= _answers(entries, controls, test, config.provider, progress)
         known = _validation_logits(entries, val, config.provider, progress) | (lead.validation(val) if lead else {})
         rows += [_describe(entry, out.parent) for entry in entries]
         rows += [_describe_control(control) for control in controls]
         _add_quality(rows, answers, test, source.task, config, seed)
-        _add_calibration(rows, answers, known, test, val, source.task, config, seed)
+        _add_calibration(rows, answers, known, test, val, config, seed)
         pipeline = _add_speed(rows, entries, None if lead else teacher, data, test, config, progress)
         results = {
             "task": source.task.name, "kind": source.task.kind, "task_metric": source.task.metric,
@@ -206,14 +206,13 @@ def _add_calibration(
     known: Mapping[str, NDArray[np.float32]],
     test: Split,
     val: Split,
-    task: Task,
     config: BenchmarkConfig,
     seed: int,
 ) -> None:
     """The calibration study of every artifact; a control has no temperature, and none."""
     for row in rows:
         key = f"{row['name']}/{row['variant']}"
-        if key in known and not task.multi:  # the study is of one label per text
+        if key in known:
             splits = {"val": (known[key], val.labels), "test": (answers[key].logits, test.labels)}
             row["calibration_study"] = calibration_study(splits, row["temperature"], config.bootstrap, seed)
 

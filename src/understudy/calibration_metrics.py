@@ -1,6 +1,7 @@
 """How far a classifier's confidence can be relied on: entropy, coverage at a fixed risk, and the study of a model.
 
-For tasks with one label per text. Every row needs a label.
+Of several labels per text each is a decision of its own, whether it applies or not, as sure as the likelier of the two;
+intervals are over texts, since the decisions of one text belong together. Every row needs a label.
 """
 
 from __future__ import annotations
@@ -11,15 +12,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import multilabel
 from .data.task import Labels
-from .decision import softmax
-from .estimates import Estimate, Scores, wilson
+from .decision import Decision
+from .estimates import Estimate, Scores, percentile, wilson
 from .metrics import evaluate_probabilities, reliability
 
 RISKS = (0.01, 0.02, 0.05)
 MEASURES = ("confidence", "entropy", "accuracy", "ece", "brier", "nll")
 
 Answered = tuple[NDArray[np.float32], Labels]  # raw logits (n, labels) and the labels of a split
+
+
+def decisions(probabilities: Scores, labels: Labels) -> tuple[Scores, Labels]:
+    """A row for each decision: as given; of several labels per text (n · labels, 2), does not apply and applies."""
+    if labels.ndim == 1:
+        return probabilities, labels
+    applies = np.asarray(probabilities, dtype=np.float64).ravel()
+    return np.stack([1 - applies, applies], axis=1), labels.ravel()
 
 
 def confidence(probabilities: Scores) -> Scores:
@@ -37,9 +47,10 @@ def entropy(probabilities: Scores) -> Scores:
 def risk_coverage(probabilities: Scores, labels: Labels) -> tuple[Scores, Scores, Scores]:
     """Threshold, share of rows that are at least so confident, and share of these that are wrong, by rising coverage.
 
-    One entry for each confidence that occurs: rows of equal confidence are answered together or not at all.
+    A row is a decision, as in all that follows. One entry for each confidence that occurs: rows of equal confidence are
+    answered together or not at all.
     """
-    sure, wrong, ends = _by_confidence(probabilities, labels)
+    sure, wrong, ends = _by_confidence(*decisions(probabilities, labels))
     return sure[ends], (ends + 1) / len(sure), wrong.cumsum()[ends] / (ends + 1)
 
 
@@ -53,16 +64,29 @@ def coverage_at_risk(probabilities: Scores, labels: Labels, risk: float) -> tupl
     return (float(coverage[good[-1]]), float(thresholds[good[-1]])) if len(good) else (0.0, None)
 
 
-def at_threshold(probabilities: Scores, labels: Labels, threshold: float | None) -> tuple[Estimate, Estimate]:
-    """Share of rows that are at least so confident, and share of these that are wrong, with Wilson's intervals.
+def at_threshold(
+    probabilities: Scores, labels: Labels, threshold: float | None, resamples: int = 2000, seed: int = 0
+) -> tuple[Estimate, Estimate]:
+    """Share of rows that are at least so confident, and share of these that are wrong, with 95 % intervals.
 
-    The second is NaN where no row is; no threshold answers nothing.
+    The second is NaN where no row is; no threshold answers nothing. Wilson's intervals; of several labels per text a
+    bootstrap over texts.
     """
     nan = float("nan")
-    answered = confidence(probabilities) >= (np.inf if threshold is None else threshold)
-    wrong = int((np.argmax(probabilities, axis=-1) != labels)[answered].sum())
-    count = int(answered.sum())
-    return wilson(count, len(labels)), wilson(wrong, count) if count else Estimate(nan, nan, nan, 0)
+    rows, truth = decisions(probabilities, labels)
+    answered = confidence(rows) >= (np.inf if threshold is None else threshold)
+    wrong = (np.argmax(rows, axis=-1) != truth) & answered
+    count, mistakes = int(answered.sum()), int(wrong.sum())
+    if not count:
+        return wilson(0, len(labels)), Estimate(nan, nan, nan, 0)
+    if labels.ndim == 1:
+        return wilson(count, len(labels)), wilson(mistakes, count)
+    by_text = np.stack([part.reshape(labels.shape).sum(axis=1) for part in (answered, wrong)], axis=1).astype(float)
+    drawn = np.concatenate([times @ by_text for times in multilabel.draws(len(labels), resamples, seed)])
+    with np.errstate(invalid="ignore"):  # a sample of texts none of which is answered is left out
+        errors = drawn[:, 1] / drawn[:, 0]
+    shares = percentile(count / labels.size, drawn[:, 0] / labels.size, len(labels))
+    return shares, percentile(mistakes / count, errors, count)
 
 
 def calibration_study(
@@ -75,7 +99,7 @@ def calibration_study(
     """
     study: dict[str, Any] = {}
     for split, (logits, labels) in splits.items():
-        found = {"before": softmax(logits), "after": softmax(logits, temperature)}
+        found = {"before": _probabilities(logits, labels, 1.0), "after": _probabilities(logits, labels, temperature)}
         study[split] = {when: _figures(probabilities, labels, resamples, seed) for when, probabilities in found.items()}
     if {"val", "test"} <= splits.keys():
         logits, labels = splits["test"]
@@ -83,18 +107,26 @@ def calibration_study(
         study["held"] = [
             {"risk": risk, "threshold": threshold, "coverage": share.to_dict(), "error": error.to_dict()}
             for risk, threshold in zip(RISKS, kept, strict=True)
-            for share, error in [at_threshold(softmax(logits, temperature), labels, threshold)]
+            for share, error in [
+                at_threshold(_probabilities(logits, labels, temperature), labels, threshold, resamples, seed)
+            ]
         ]
     return study
 
 
 def _figures(probabilities: Scores, labels: Labels, resamples: int, seed: int) -> dict[str, Any]:
-    right = int((np.argmax(probabilities, axis=-1) == labels).sum())
-    scores = evaluate_probabilities(probabilities, labels, resamples, seed) | {"accuracy": wilson(right, len(labels))}
-    values = [float(confidence(probabilities).mean()), float(entropy(probabilities).mean())]
+    rows, truth = decisions(probabilities, labels)
+    right = np.argmax(rows, axis=-1) == truth
+    values = [float(confidence(rows).mean()), float(entropy(rows).mean())]
     reached = [coverage_at_risk(probabilities, labels, risk) for risk in RISKS]
-    drawn = _resampled(probabilities, labels, RISKS, resamples, seed)
+    *drawn, accuracies = _resampled(rows, truth, len(labels), RISKS, resamples, seed)
     bounds = np.quantile(drawn, [0.025, 0.975], axis=1).T.tolist()
+    if labels.ndim == 1:
+        scores = evaluate_probabilities(probabilities, labels, resamples, seed)
+        scores |= {"accuracy": wilson(int(right.sum()), len(labels))}
+    else:
+        scores = multilabel.evaluate(probabilities, (probabilities >= 0.5).astype(np.int64), labels, resamples, seed)
+        scores |= {"accuracy": percentile(float(right.mean()), accuracies, len(labels))}
     found = [
         Estimate(value, low, high, len(labels)).to_dict()
         for value, (low, high) in zip([*values, *(share for share, _ in reached)], bounds, strict=True)
@@ -108,22 +140,35 @@ def _figures(probabilities: Scores, labels: Labels, resamples: int, seed: int) -
     return {
         "measures": measures,
         "coverage": coverage,
-        "reliability": [list(b) for b in reliability(probabilities, labels)],
-    }
+        "reliability": [list(b) for b in (reliability if labels.ndim == 1 else multilabel.reliability)(
+            probabilities, labels
+        )],
+    }  # fmt: skip
 
 
-def _resampled(probabilities: Scores, labels: Labels, risks: Sequence[float], resamples: int, seed: int) -> Scores:
-    """Bootstrap replicates (2 + risks, resamples): mean confidence, mean entropy, coverage at each risk."""
+def _probabilities(logits: NDArray[np.float32], labels: Labels, temperature: float) -> Scores:
+    return Decision("single" if labels.ndim == 1 else "multi", temperature).probabilities(logits)
+
+
+def _resampled(
+    probabilities: Scores, labels: Labels, texts: int, risks: Sequence[float], resamples: int, seed: int
+) -> Scores:
+    """Bootstrap replicates (3 + risks, resamples): mean confidence, mean entropy, coverage at each risk, accuracy.
+
+    Texts are drawn, each with all its decisions.
+    """
     sure, wrong, ends = _by_confidence(probabilities, labels)
-    values = np.stack([sure, entropy(probabilities)[_falling(confidence(probabilities))]])
-    rows, generator = len(labels), np.random.default_rng(seed)
-    replicates = np.empty((2 + len(risks), resamples))
+    order, rows = _falling(confidence(probabilities)), len(labels)
+    values = np.stack([sure, entropy(probabilities)[order]])
+    text = order // (rows // texts) if rows > texts else np.arange(rows)  # alone, any text may stand for any other
+    generator = np.random.default_rng(seed)
+    replicates = np.empty((3 + len(risks), resamples))
     for column in range(resamples):
-        times = np.bincount(generator.integers(rows, size=rows), minlength=rows)
+        times = np.bincount(generator.integers(texts, size=texts), minlength=texts)[text]
         answered = times.cumsum()[ends]
         share_wrong = (times * wrong).cumsum()[ends] / np.maximum(answered, 1)
         reached = [int(answered[share_wrong <= risk].max(initial=0)) / rows for risk in risks]
-        replicates[:, column] = *(values @ times / rows), *reached
+        replicates[:, column] = *(values @ times / rows), *reached, 1 - share_wrong[-1]
     return replicates
 
 

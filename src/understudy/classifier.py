@@ -100,7 +100,10 @@ class Classifier:
         return nodes_by_provider(self._session)
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """One prediction per text, in order."""
+        """One prediction per text, in order; a text in which nothing can be seen gets one like any other.
+
+        `predict_file` and the command line, which know rows without a text, give these no label.
+        """
         rows = self.predict_proba(texts)
         return [
             Prediction(

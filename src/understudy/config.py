@@ -17,25 +17,24 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from .errors import RecipeError
 from .explaining import Kinds, explain
 from .kinds import SEPARATOR
-from .sections import NAME, Positive, Proportion, Variant
+from .sections import NAME, EncoderConfig, FilterPruningConfig, Positive, Proportion, PruningConfig, Variant
 from .sections import BenchmarkConfig as BenchmarkConfig
 from .sections import DistillConfig as DistillConfig
 from .sections import ExportConfig as ExportConfig
-from .sections import FilterPruningConfig as FilterPruningConfig
 from .sections import LabelConfig as LabelConfig
 from .sections import LabelPolicy as LabelPolicy
 from .sections import OptimizationConfig as OptimizationConfig
-from .sections import PruningConfig as PruningConfig
+from .sections import Pretrained as Pretrained
 from .sections import QuantizeConfig as QuantizeConfig
 from .sections import Section as Section
 from .sections import TeacherConfig as TeacherConfig
 from .soft_terms import FOLDED_STATES, LAYER_TERMS, TWO_LABELS, inherited
-from .space import TuneConfig, search_space
+from .space import STUDENT_ALONE, TuneConfig, search_space
 from .task_settings import CalibrateConfig as CalibrateConfig
 from .task_settings import TaskConfig as TaskConfig
 from .task_settings import check_kind, check_variants
 from .teachers import TEACHER_KINDS as TEACHER_KINDS
-from .teachers import AnyTeacher, unread_settings
+from .teachers import AnyTeacher, only_of_one_label, unread_settings
 
 Normalization = Literal["html", "nfc", "users", "links"]
 TableFormat = Literal["csv", "parquet"]
@@ -111,7 +110,7 @@ class _Student(DistillConfig):
         return length
 
 
-class CutStudent(_Student, PruningConfig):
+class CutStudent(_Student, EncoderConfig):
     """The teacher with fewer layers."""
 
     kind: Literal["cut"] = "cut"
@@ -127,11 +126,11 @@ class CutStudent(_Student, PruningConfig):
         return layers
 
 
-class PretrainedStudent(_Student, PruningConfig):
+class PretrainedStudent(Pretrained, _Student, EncoderConfig):
     """Another pretrained encoder with its own tokenizer."""
 
     kind: Literal["pretrained"] = "pretrained"
-    model: str = Field(description="hub name, directory (as seen from here) or bundled:minilm-l6")
+    model: str = Field(description="hub name, directory (beside the recipe or in --data) or bundled:minilm-l6")
     trim_vocabulary: bool = Field(False, description="drop the tokens that the transfer set never uses")
 
 
@@ -256,11 +255,16 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _of_the_kind(self) -> Self:
-        check_kind(self)
+        check_kind(self, only_of_one_label(self.teacher))
         return self
 
     @model_validator(mode="after")
     def _search(self) -> Self:
+        own = type(self.tuned).model_fields
+        others = {name for _, section in self if isinstance(section, Section) for name in type(section).model_fields}
+        for key in self.tune.space:
+            if key not in own and key.rpartition(".")[2] in others | set(type(self).model_fields):
+                raise ValueError(f"tune.space.{key}: {STUDENT_ALONE}")
         search_space(self.tune, self.tuned)
         if self.tune.folds and self.data.group_by:
             raise ValueError("tune.folds would part the groups of data.group_by: set folds = 0")
@@ -293,8 +297,11 @@ STUDENT_KINDS: dict[str, type[_Student]] = {
 _CHOICES: dict[str, Kinds] = {"students": STUDENT_KINDS, "teacher": TEACHER_KINDS}
 
 
-def load_recipe(path: Path, tune: Mapping[str, Any] | None = None) -> Recipe:
-    """Read and check a recipe, with changes of [tune]; raises RecipeError in one line that names the key."""
+def load_recipe(path: Path, tune: Mapping[str, Any] | None = None, base: Path | None = None) -> Recipe:
+    """Read and check a recipe, with changes of [tune]; raises RecipeError in one line that names the key.
+
+    Models that are directories are looked for in `base`, which is the recipe's own directory if it is None.
+    """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -307,7 +314,11 @@ def load_recipe(path: Path, tune: Mapping[str, Any] | None = None) -> Recipe:
         raw["task"].setdefault("name", re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-") or "task")
     if tune and isinstance(raw.get("tune", {}), dict):
         raw["tune"] = raw.get("tune", {}) | tune
-    return parse(Recipe, raw, str(path))
+    recipe = parse(Recipe, raw, str(path))
+    for section in (recipe.teacher, *recipe.students):
+        if isinstance(section, Pretrained):
+            section.seen_from(base or path.parent)
+    return recipe
 
 
 def parse(section: type[S], raw: dict[str, Any], source: str) -> S:

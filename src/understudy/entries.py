@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .answering import ANSWERS, answer_test
+from .answers import noted
 from .artifact import Artifact
 from .data.task import Split
+from .decision import Decision
 from .progress import Progress
 from .soft_labels import read_labels
+from .thresholds import fit_thresholds
 
 _BATCH = 64  # texts that a function gets at a time
 
@@ -85,13 +88,21 @@ class Lead:
         """What its answers depend on."""
         return f"{self.teacher.digest}:{self.temperature}:{self.teacher.config.get('test')}"
 
-    @cached_property
-    def row(self) -> dict[str, Any]:
+    def decision(self, val: Split, *aim: Any) -> Decision:
+        """How its answers become labels; those of several by thresholds fitted on its soft labels of validation."""
+        assert self.teacher.task is not None
+        decision = Decision(self.teacher.task.kind, self.temperature)
+        if decision.kind == "single" or not self.labels:
+            return decision
+        probabilities = decision.probabilities(self.validation(val)[self.key])
+        fitted = fit_thresholds(probabilities, val.labels, *aim)
+        return replace(decision, thresholds=tuple(threshold.value for threshold in fitted))
+
+    def row(self, decision: Decision) -> dict[str, Any]:
         """Its row in the results, before anything is measured."""
         return {
             "name": "teacher", "role": "teacher", "variant": self.teacher.config["kind"], "params": None,
-            "bytes": None, "temperature": self.temperature, "calibration": None, "warnings": [], "rung": None,
-            "path": None,
+            "bytes": None, **noted(decision), "calibration": None, "warnings": [], "rung": None, "path": None,
         }  # fmt: skip
 
     def ask(self, test: Split, progress: Progress) -> tuple[list[str], NDArray[np.float32] | None]:

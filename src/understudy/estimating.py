@@ -28,11 +28,10 @@ from .config import (
     TransformerStudent,
 )
 from .data.preparing import Prepared, prepare
-from .data.task import Task
 from .errors import ArtifactError
 from .layer_checks import check_layers
 from .pipeline import Step, plan
-from .preparation import digests
+from .preparation import digests, task_of
 from .progress import Silent
 from .sections import Pruning
 from .students import twins, variants_of
@@ -92,7 +91,7 @@ class _Size:
 def estimate(recipe: Recipe, out: Path, base: Path | None) -> Forecast:
     """Read and check the data, then forecast; writes nothing. Raises RecipeError for a directory of another task."""
     refuse_another_task(out, recipe)
-    task = Task(recipe.task.name, tuple(recipe.task.labels), recipe.task.metric, recipe.task.kind)
+    task = task_of(recipe.task)
     prepared = prepare(task, recipe.data, recipe.seed, base)
     check_layers(recipe)
     rows = {
@@ -207,7 +206,7 @@ def _stored_bytes(recipe: Recipe, length: float) -> float:
     wanted = recipe.labelling
     if not (wanted.hidden_states or wanted.attention) or not isinstance(recipe.teacher, TeacherConfig):
         return 0.0
-    layers, width = layers_and_width(recipe.teacher.model)
+    layers, width = layers_and_width(recipe.teacher.source)
     return 2.0 * layers * (width * wanted.hidden_states + length * wanted.attention)
 
 
@@ -216,7 +215,7 @@ def _teacher_size(recipe: Recipe) -> _Size:
         return _Size(0, 0)
     from .training.networks import describe_pretrained
 
-    return _Size(*describe_pretrained(recipe.teacher.model))
+    return _Size(*describe_pretrained(recipe.teacher.source))
 
 
 def _student_size(student: StudentConfig, teacher: _Size) -> _Size:
@@ -238,7 +237,7 @@ def _student_size(student: StudentConfig, teacher: _Size) -> _Size:
         case _:
             from .training.networks import describe_pretrained
 
-            return _Size(*describe_pretrained(student.model))
+            return _Size(*describe_pretrained(student.source))
 
 
 def _products_per_second() -> float:

@@ -110,8 +110,8 @@ def _recipe_plans(recipe: Recipe) -> list[_Plan]:
 
 def _models(recipe: Recipe) -> Iterator[str]:
     """The models of a recipe that are on the hub."""
-    lead = [recipe.teacher.model] if isinstance(recipe.teacher, TeacherConfig) else []
-    names = [*lead, *(s.model for s in recipe.students if isinstance(s, PretrainedStudent))]
+    lead = [recipe.teacher.source] if isinstance(recipe.teacher, TeacherConfig) else []
+    names = [*lead, *(s.source for s in recipe.students if isinstance(s, PretrainedStudent))]
     return (name for name in names if not name.startswith(_BUNDLED) and not Path(name).exists())
 
 

@@ -15,7 +15,7 @@ def check_layers(recipe: Recipe) -> None:
         return
     cuts = [student.layers for student in recipe.students if isinstance(student, CutStudent)]
     mapped = [student for student in recipe.students if student.hidden_weight or student.attention_weight]
-    total = layers_and_width(recipe.teacher.model)[0] if cuts or mapped else 0
+    total = layers_and_width(recipe.teacher.source)[0] if cuts or mapped else 0
     for layers in cuts:
         check_cut(layers, total)
     for student in mapped:
@@ -29,7 +29,7 @@ def _layers(student: StudentConfig) -> int:
         case CutStudent():
             return student.layers if isinstance(student.layers, int) else len(student.layers)
         case PretrainedStudent():
-            return layers_and_width(student.model)[0]
+            return layers_and_width(student.source)[0]
         case TransformerStudent():
             return student.layers
     return 0

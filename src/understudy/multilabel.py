@@ -121,7 +121,7 @@ def evaluate(
         _losses(probabilities, labels),
     )
     chunks = []
-    for times in _draws(rows, resamples, seed):
+    for times in draws(rows, resamples, seed):
         tables = _tables(times, by_text)
         # A resample of a sample holds the sampling noise twice: see `metrics`.
         scores = [*(metric(tables) for metric in METRICS.values()), _ece(bins, times, 2)]
@@ -134,7 +134,7 @@ def evaluate(
 def resampled(labels: Labels, predictions: list[Labels], resamples: int, seed: int) -> Iterator[list[Outcomes]]:
     """Bootstrap outcomes of each list of predictions on the same texts, in chunks (size of the chunk, 5, labels)."""
     by_text = [_by_text(labels, chosen) for chosen in predictions]
-    for times in _draws(len(labels), resamples, seed):
+    for times in draws(len(labels), resamples, seed):
         yield [_tables(times, rows) for rows in by_text]
 
 
@@ -145,7 +145,7 @@ def _by_text(labels: Labels, predictions: Labels) -> Outcomes:
     return np.stack([truth & given, ~truth & given, truth & ~given, ~truth & ~given, whole], axis=1).astype(np.float64)
 
 
-def _draws(rows: int, resamples: int, seed: int) -> Iterator[Scores]:
+def draws(rows: int, resamples: int, seed: int) -> Iterator[Scores]:
     """How often each text is drawn, (size of the chunk, rows)."""
     generator = np.random.default_rng(seed)
     chunk = max(1, _CELLS // rows)

@@ -33,7 +33,7 @@ from .config import Recipe, StudentConfig, TeacherConfig
 from .files import write_atomically
 from .label_mapping import mapping_summary
 from .layer_checks import check_layers
-from .preparation import prepare, summary
+from .preparation import prepare, summary, task_of
 from .progress import Progress
 from .pseudo_labeling import pseudo_label
 from .reporting import model_card, report
@@ -174,7 +174,7 @@ def _answer_steps(
         lambda: appoint(data, home, teacher, base, progress=progress),
         ("data",),
         teacher.model_dump(),
-        outside(teacher, base, recipe.task.labels),
+        outside(teacher, base, task_of(recipe.task)),
     )
     yield Step(
         "labels",

@@ -43,7 +43,7 @@ def prepare(
     done = finished(out, plan, progress)
     if done is not None:
         return done
-    nouns = Task(task.name, tuple(task.labels), task.metric, task.kind)
+    nouns = task_of(task)
     with progress.track("prepare data", 1) as advance:
         prepared = prepare_splits(nouns, config, seed, base)
         advance(1)
@@ -68,6 +68,11 @@ def summary(prepared: Artifact) -> list[str]:
     for name, told in prepared.measurements.get("labels_of_the_teacher", {}).items():
         lines.append(f"{name}: {told['labelled']} labels are the teacher's; {told['unanswered']} texts left out")
     return lines
+
+
+def task_of(config: TaskConfig) -> Task:
+    """The task that a recipe declares."""
+    return Task(config.name, tuple(config.labels), config.metric, config.kind)
 
 
 def digests(config: DataConfig, base: Path | None) -> dict[str, str]:

@@ -9,12 +9,14 @@ would know the gold label, and the manifest says so. Gold labels of val and test
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .artifact import Artifact, Plan, finished, writing
 from .data.checking import describe
 from .data.storing import TEST_FILE, write_split
+from .data.task import Task
 from .errors import RecipeError, WorkError
 from .progress import Progress, Silent
 from .soft_labels import check_made_of, open_splits, taught
@@ -49,14 +51,22 @@ def pseudo_label(labels: Path, data: Path, out: Path, *, progress: Progress | No
             if found is not split:
                 counts[split.name] = describe(found, source.task)
                 changed[split.name] = {"labelled": len(found), "unanswered": len(split) - len(found)}
-        if counts["train"]["majority"]["share"] == 1:
-            raise WorkError(
-                f"the teacher gives all {counts['train']['rows']} training texts the label "
-                f"'{counts['train']['majority']['label']}', which leaves nothing to learn; check teacher.label_map"
-            )
+        _check_varied(counts["train"], source.task)
         shutil.copyfile(data / TEST_FILE, draft.path / TEST_FILE)
         draft.measurements = source.measurements | {"splits": counts, "labels_of_the_teacher": changed}
     return Artifact.load(out)
+
+
+def _check_varied(train: Mapping[str, Any], task: Task) -> None:
+    """Raise WorkError where the teacher's labels leave nothing to learn."""
+    rows, given = train["rows"], train["classes"]
+    same = [label for label, count in given.items() if count == rows or (task.multi and not count)]
+    if same:
+        word = "all" if given[same[0]] else "none of the"
+        raise WorkError(
+            f"the teacher gives {word} {rows} training texts the label '{same[0]}', which leaves nothing to learn; "
+            f"check teacher.label_map{' or remove it from the labels of the task' if task.multi else ''}"
+        )
 
 
 def origin(data: Artifact) -> str:

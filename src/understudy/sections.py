@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     SerializerFunctionWrapHandler,
     ValidationInfo,
     field_validator,
@@ -62,11 +64,35 @@ class OptimizationConfig(Section):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
 
 
-class TeacherConfig(OptimizationConfig):
+class Pretrained(Section):
+    """A section whose `model` may be a directory, as seen from that of the recipe."""
+
+    _base: Path = PrivateAttr(Path())
+
+    @property
+    def base(self) -> Path:
+        """Where a relative `model` is looked for."""
+        return self._base
+
+    @property
+    def source(self) -> str:
+        """The model's directory, if there is one of that name; else its name."""
+        name = str(self.model)  # type: ignore[attr-defined]  # those who inherit have it
+        return str(self._base / name) if (self._base / name).is_dir() else name
+
+    def seen_from(self, base: Path) -> Self:
+        """The same section; a relative `model` is looked for in `base`."""
+        self._base = base
+        return self
+
+
+class TeacherConfig(Pretrained, OptimizationConfig):
     """The large classifier."""
 
     kind: Literal["model"] = "model"
-    model: str = Field("bundled:minilm-l6", description="hub name, directory (as seen from here) or bundled:minilm-l6")
+    model: str = Field(
+        "bundled:minilm-l6", description="hub name, directory (beside the recipe or in --data) or bundled:minilm-l6"
+    )
     train: bool = Field(True, description="fine-tune it; false: a ready classifier, taken as it is")
     label_map: dict[str, str] = Field({}, description="the ready classifier's label names to the task's; \"\": none")
     label_policy: LabelPolicy = Field(
@@ -177,6 +203,22 @@ class PruningConfig(DistillConfig):
     def _recovery(self) -> Self:
         if not self.shares and self.recovery_epochs != type(self).model_fields["recovery_epochs"].default:
             raise ValueError("recovery_epochs come after pruning: set prune_heads or prune_units, or remove it")
+        return self
+
+
+class EncoderConfig(PruningConfig):
+    """What is trained of a student that starts as a trained encoder."""
+
+    later = frozenset({"freeze_encoder"})
+
+    freeze_encoder: bool = Field(False, description="train the classification head only")
+
+    @model_validator(mode="after")
+    def _frozen(self) -> Self:
+        of_layers = ("prune_heads", "prune_units", "hidden_weight", "attention_weight")
+        given = [name for name in of_layers if getattr(self, name)]
+        if self.freeze_encoder and given:
+            raise ValueError(f"freeze_encoder leaves the layers as they are, which {given[0]} would train: remove one")
         return self
 
 

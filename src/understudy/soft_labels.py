@@ -77,11 +77,17 @@ def answered(labels: Path, split: Split) -> Split:
 
 
 def taught(labels: Path, split: Split) -> Split:
-    """The split with the teacher's choice as the label of every text that has none; unanswered ones are left out."""
+    """The split with the teacher's choice as the label of every text that has none; unanswered ones are left out.
+
+    Of several labels it chooses those that it thinks likelier than not.
+    """
     if not (split.labels == UNLABELED).any():
         return split
     split = answered(labels, split)
-    chosen = read_labels(labels, split.name, split.ids).argmax(axis=1) if len(split) else split.labels
+    if not len(split):
+        return split
+    logits = read_labels(labels, split.name, split.ids)
+    chosen = (logits > 0).astype(np.int64) if split.labels.ndim == 2 else logits.argmax(axis=1)
     return Split(split.name, split.ids, split.texts, np.where(split.labels == UNLABELED, chosen, split.labels))
 
 

@@ -16,39 +16,60 @@ Loss = Literal["kl", "mse", "bce", "hard", "dkd"]
 
 @dataclass(frozen=True)
 class SoftTerm:
-    """A soft term: its formula, for a person, and the settings that not every term reads.
+    """A soft term: its formula, for a person, where it comes from, and the settings that not every term reads.
 
     `by_label` is the formula in a multi-label task, a mean over labels; empty where there is none.
     """
 
     formula: str
     by_label: str
+    source: str
     settings: tuple[str, ...] = ()
 
 
 SOFT_TERMS: dict[str, SoftTerm] = {
-    "kl": SoftTerm("T² · KL(teacher ‖ student)", "T² · KL(teacher ‖ student), label by label", ("temperature",)),
-    "mse": SoftTerm("the mean squared difference of the centred logits", "the mean squared difference of the logits"),
+    "kl": SoftTerm(
+        "T² · KL(teacher ‖ student)",
+        "T² · KL(teacher ‖ student), label by label",
+        "Hinton, Vinyals and Dean 2015; label by label: Yang et al. 2023",
+        ("temperature",),
+    ),
+    "mse": SoftTerm(
+        "the mean squared difference of the centred logits",
+        "the mean squared difference of the logits",
+        "Ba and Caruana 2014; against KL: Kim et al. 2021",
+    ),
     "bce": SoftTerm(
         "T² · the binary cross-entropy of the probabilities, label by label",
         "T² · the binary cross-entropy of the probabilities, label by label",
+        "project 002 of docs/seeds.md, two labels and T = 1; with sigmoids for many labels Rebuffi et al. 2017 (iCaRL)",
         ("temperature",),
     ),
     "hard": SoftTerm(
         "the cross-entropy with the label that the teacher chooses",
         "the binary cross-entropy with the labels that the teacher thinks likelier than not",
+        "Lee 2013 (pseudo-labels)",
     ),
     "dkd": SoftTerm(
         "T² · (target_weight · KL of the target against the rest + other_weight · KL among the other labels)",
         "",
+        "Zhao et al. 2022",
         ("temperature", "target_weight", "other_weight"),
     ),
 }
 
-# what H and A are, for a person
+# the letter of each, what it is, for a person, and where it comes from
 LAYER_TERMS = {
-    "hidden_weight": ("H", "the mean squared distance of the first token's states, of length 1, over the layer map"),
-    "attention_weight": ("A", "the squared distance of the first token's attention over the layer map"),
+    "hidden_weight": (
+        "H",
+        "the mean squared distance of the first token's states, of length 1, over the layer map",
+        "Sun et al. 2019 (patient distillation)",
+    ),
+    "attention_weight": (
+        "A",
+        "the squared distance of the first token's attention over the layer map",
+        "after Jiao et al. 2020 (TinyBERT), of all tokens and heads there",
+    ),
 }
 
 _NO_LAYERS = "is for students that are transformers, like the teacher, and a {kind} has no such layers: remove it"
@@ -97,7 +118,7 @@ def whole_loss(settings: Mapping[str, Any], kind: str = "single") -> str:
     if settings.get("label_smoothing"):
         loss += f", smoothed by {settings['label_smoothing']:g},"
     where = [f"S is {term.by_label if kind == 'multi' else term.formula}"]
-    for weight, (letter, meaning) in LAYER_TERMS.items():
+    for weight, (letter, meaning, _) in LAYER_TERMS.items():
         if settings.get(weight):
             loss += f" + {settings[weight]:g} · {letter}"
             where.append(f"{letter} is {meaning}")

@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from .explaining import nearest, worded
 from .sections import Section
 from .soft_terms import inherited, unread
 
 _FIXED = ("name", "kind")  # they say which student is searched
+STUDENT_ALONE = (
+    "a trial changes the student alone: data, teacher and soft labels are made once, before all trials, and files are "
+    "made and measured after them; give keys of the student"
+)
 
 
 class Range(Section):
@@ -54,8 +58,17 @@ class TuneConfig(Section):
     )
     folds: int = Field(0, ge=0, description="0: judge on the validation split; K: by cross-validation within train")
     space: dict[str, Range] = Field(
-        {}, description="keys of the student to ranges; empty: temperature, soft_weight, learning_rate, epochs"
+        {},
+        description="keys of the student, no others, to ranges; empty: temperature, soft_weight, learning_rate, epochs",
     )
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _of_the_student(cls, space: Any) -> Any:
+        for key, values in space.items() if isinstance(space, Mapping) else ():
+            if isinstance(values, Mapping) and any(isinstance(value, Mapping) for value in values.values()):
+                raise ValueError(f"{key}.{next(iter(values))}: {STUDENT_ALONE}")  # data.limit = {low = 1, high = 2}
+        return space
 
     @model_validator(mode="after")
     def _some_folds(self) -> Self:

@@ -94,8 +94,11 @@ def check_variants(recipe: Any) -> None:
             raise ValueError(f"variants leave no file of {student.name}: {reasons[0]}; add another variant")
 
 
-def check_kind(recipe: Any) -> None:
-    """Raise ValueError for settings of a recipe that are not for the kind of its task."""
+def check_kind(recipe: Any, of_one: str) -> None:
+    """Raise ValueError for settings of a recipe that are not for the kind of its task.
+
+    `of_one` is what its teacher has that is for one label per text.
+    """
     kind: Kind = recipe.task.kind
     trained = {s.name: s for s in recipe.students}
     if recipe.teacher.kind == "model":
@@ -109,13 +112,5 @@ def check_kind(recipe: Any) -> None:
         return
     if any(student.loss == "dkd" for student in recipe.students):
         raise ValueError(ONE_LABEL)
-    of_one = {
-        "data.train_labels": recipe.data.train_labels is False,
-        f'teacher.kind = "{recipe.teacher.kind}"': recipe.teacher.kind != "model",
-        "teacher.label_policy": getattr(recipe.teacher, "label_policy", "exact") != "exact",
-        "annotated": bool(recipe.annotated),
-    }
-    if given := [key for key, there in of_one.items() if there]:
-        raise ValueError(
-            f"{', '.join(given)}: for a task of kind single; this one has several labels per text: remove it"
-        )
+    if of_one:
+        raise ValueError(f"{of_one}: for a task of kind single; this one has several labels per text: remove it")

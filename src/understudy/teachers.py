@@ -132,6 +132,16 @@ AnyTeacher = Annotated[
 ]
 
 
+def only_of_one_label(teacher: Section) -> str:
+    """What a teacher has that is for one label per text, as one says it; empty if it can have several."""
+    if isinstance(teacher, EndpointTeacher):
+        return 'teacher.kind = "endpoint"'
+    if isinstance(teacher, TableTeacher) and "tolerance" in teacher.model_fields_set:
+        return "teacher.tolerance"
+    policy = isinstance(teacher, TeacherConfig) and teacher.label_policy != "exact"
+    return "teacher.label_policy" if policy else ""
+
+
 def unread_label_settings(kind: str, given: set[str]) -> str:
     """Why a setting of [label] has no effect with such a teacher; empty if all that are given have one."""
     unread = {"folds", "device", "hidden_states", "attention", *(() if kind == "function" else ("batch_size",))} & given

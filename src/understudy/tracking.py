@@ -2,7 +2,7 @@
 
     experiment               the task's name, or MLFLOW_EXPERIMENT_NAME
     └── run                  the run's directory: recipe.json, the task metric of every model
-        ├── run              of each artifact: settings, measurements, history by epoch, manifest, the report's files
+        ├── run              of each artifact: settings, measurements, history by epoch, manifest, `recorded_files`
         └── tune/STUDENT     of each search, with a run of each trial
 
 A reader, like the report: it records what a stage has finished, and no stage reads what it writes. The store is the one
@@ -40,6 +40,7 @@ _PATIENCE = {  # an unreachable server is to cost seconds, not MLflow's minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
+LARGEST = 20_000_000  # bytes of a file that is copied into the store
 _METRICS, _PARAMS, _LONGEST = 1000, 100, 6000  # MLflow's limits: of a request, of a request, characters of a value
 
 
@@ -144,8 +145,9 @@ class _Store:
         self._log_new(run, numbers(made.measurements) | ({"bytes": made.bytes_of(*made.files)}))
         if made.warnings:
             self.client.set_tag(run, "mlflow.note.content", "\n\n".join(made.warnings))
-        for file in [MANIFEST, *(made.files if made.kind == "report" else [])]:  # weights stay where they are
-            self.client.log_artifact(run, str(home / file))
+        for file in [MANIFEST, *([] if known.get("run") == run else recorded_files(made))]:
+            parent = Path(file).parent.as_posix()
+            self.client.log_artifact(run, str(home / file), None if parent == "." else parent)
         if made.kind == "benchmark":
             self._record_results(run, json.loads((home / "results.json").read_text(encoding="utf-8")))
         self._finish(name, run, "FINISHED", ended, {"key": made.key, "seen": seen})
@@ -257,6 +259,20 @@ class _Store:
         params = [Param(name, value[:_LONGEST]) for name, value in flat(settings).items()]
         for start in range(0, len(params), _PARAMS):
             self.client.log_batch(run, params=params[start : start + _PARAMS])
+
+
+def recorded_files(made: Artifact) -> list[str]:
+    """The files of a stage that are copied into the store, beside its manifest.
+
+    Of a model, of what says who the teacher is, and of the report those of at most LARGEST bytes each; of the benchmark
+    its results. No text of the data and no answer about one: nothing of data, labels, annotated and the like.
+    """
+    if made.kind == "benchmark":
+        return ["results.json"]
+    if made.kind not in ("model", "report", "answers"):
+        return []
+    small = [name for name, facts in made.files.items() if int(facts["bytes"]) <= LARGEST]
+    return [name for name in small if not name.startswith("answers.")]  # the table of a teacher
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 from ..artifact import Artifact, Plan, TextConfig, finished, writing
+from ..data.task import Task
 from ..errors import DataError, RecipeError
 from ..files import sha256_of_file
 from ..progress import Progress, Silent
-from ..teachers import EndpointTeacher, FunctionTeacher, OtherTeacher, TableTeacher
+from ..teachers import EndpointTeacher, FunctionTeacher, OtherTeacher, TableTeacher, only_of_one_label
 from .endpoint import Questions
 from .function import find_function
 from .table import read_table
@@ -41,10 +41,10 @@ def appoint(
     """
     source = Artifact.load(data, "data")
     assert source.task is not None and source.text is not None
-    if source.task.multi:
-        raise RecipeError("a teacher that is not a model answers tasks with one label per text; this one has several")
-    labels, normalize, here = source.task.labels, source.text.normalize, (base or Path()).resolve()
-    of_answers = outside(config, base, labels)
+    if source.task.multi and (vain := only_of_one_label(config)):
+        raise RecipeError(f"{vain}: for a task of kind single; this one has several labels per text: remove it")
+    normalize, here = source.text.normalize, (base or Path()).resolve()
+    of_answers = outside(config, base, source.task)
     plan = Plan("teacher", config.model_dump(), {"data": source.digest, **of_answers})
     done = finished(out, plan, progress or Silent())
     if done is not None:
@@ -53,14 +53,14 @@ def appoint(
         draft.task, draft.text = source.task, TextConfig(normalize, MAX_LENGTH)
         draft.details = {"base": str(here)} if isinstance(config, FunctionTeacher) else {}
         if isinstance(config, TableTeacher):
-            read_table(here / config.path, config, labels, normalize)
+            read_table(here / config.path, config, source.task, normalize)
             shutil.copyfile(here / config.path, draft.path / copy_of_table(config))
         about = config.model_dump(exclude=_OF_NO_CONCERN) | of_answers
         (draft.path / "teacher.json").write_text(json.dumps(about, indent=2, ensure_ascii=False), encoding="utf-8")
     return Artifact.load(out)
 
 
-def outside(config: OtherTeacher, base: Path | None, labels: Sequence[str]) -> dict[str, str]:
+def outside(config: OtherTeacher, base: Path | None, task: Task) -> dict[str, str]:
     """Digests of what the answers depend on beside the settings; raises InputError if it is not there."""
     here = (base or Path()).resolve()
     match config:
@@ -69,9 +69,9 @@ def outside(config: OtherTeacher, base: Path | None, labels: Sequence[str]) -> d
                 raise DataError(f"{here / config.path}: no such file; the recipe's teacher.path names it")
             return {"table": sha256_of_file(here / config.path)}
         case FunctionTeacher():
-            return {"source of the function": find_function(config.function, here, labels).digest}
+            return {"source of the function": find_function(config.function, here, task).digest}
         case EndpointTeacher():
-            Questions(config, labels)
+            Questions(config, task.labels)
             return {}
 
 

@@ -31,7 +31,7 @@ class Asker(Protocol):
     """A teacher that can be asked."""
 
     def answer(self, split: Split, advance: Callable[[int], None]) -> Logits:
-        """Log-probabilities (n, labels) of a split's texts, NaN where there is no answer."""
+        """Logits (n, labels) of a split's texts, NaN where there is no answer."""
 
     def facts(self) -> dict[str, Any]:
         """What is to be said of the answers so far, as JSON; `said` holds it in sentences."""
@@ -51,17 +51,17 @@ def asked(teacher: Artifact, splits: Sequence[Split], later: int, batch: int, pr
     will be asked after these. A function gets `batch` texts at a time. Raises ArtifactError for one that has changed.
     """
     assert teacher.task is not None and teacher.text is not None
-    labels, config = teacher.task.labels, settings_of(teacher)
+    task, config = teacher.task, settings_of(teacher)
     match config:
         case TableTeacher():
-            yield _Table(read_table(teacher.path / copy_of_table(config), config, labels, teacher.text.normalize))
+            yield _Table(read_table(teacher.path / copy_of_table(config), config, task, teacher.text.normalize))
         case FunctionTeacher():
-            function = find_function(config.function, Path(teacher.details["base"]), labels)
+            function = find_function(config.function, Path(teacher.details["base"]), task)
             if function.digest != teacher.inputs["source of the function"]:
                 raise ArtifactError(f"{config.function} has changed since {teacher.path} was made; run its stage again")
             yield _Function(function, batch)
         case EndpointTeacher():
-            questions = Questions(config, labels)
+            questions = Questions(config, task.labels)
             with opened(teacher.path.parent / JOURNAL) as journal:
                 texts = [text for split in splits for text in split.texts]
                 bill, spent = questions.bill(texts, journal.records), paid(config, list(journal.records.values()))

@@ -16,12 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.task import Split
+from ..data.task import Split, Task
 from ..errors import DataError, RecipeError, WorkError, first_line
 from ..files import sha256_of_file
-from .rows import log_probabilities
-
-TOLERANCE = 0.01  # how far from 1 a row may sum
+from .rows import logits_of
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Function:
     name: str
     call: Callable[[list[str]], Any]
     source: Path | None
-    labels: Sequence[str]
+    task: Task
 
     @property
     def digest(self) -> str:
@@ -39,8 +37,9 @@ class Function:
         return sha256_of_file(self.source) if self.source else "no source file"
 
     def answer(self, split: Split, batch: int, advance: Callable[[int], None]) -> NDArray[np.float32]:
-        """Log-probabilities (n, labels) of a split's texts, asked `batch` at a time."""
-        parts = [np.empty((0, len(self.labels)), dtype=np.float32)]
+        """Logits (n, labels) of a split's texts, asked `batch` at a time."""
+        labels = self.task.labels
+        parts = [np.empty((0, len(labels)), dtype=np.float32)]
         for start in range(0, len(split), batch):
             texts = list(split.texts[start : start + batch])
             try:
@@ -49,17 +48,18 @@ class Function:
                 raise WorkError(f"{self.name} raised {type(error).__name__}: {first_line(error)}") from None
             values = self._values(answer, len(texts))
             places = [f"{self.name}: its answer to {text!r:.60}" for text in texts]
-            parts.append(log_probabilities(values, self.labels, "probability", TOLERANCE, places.__getitem__)[0])
+            parts.append(logits_of(values, labels, self.task.kind, places.__getitem__)[0])
             advance(len(texts))
         return np.concatenate(parts)
 
     def _values(self, answer: Any, count: int) -> NDArray[np.float64]:
         """(count, labels) of an array, or of a dict per text in which NaN stands for a label that it leaves out."""
+        labels = self.task.labels
         if isinstance(answer, Sequence) and answer and all(isinstance(row, Mapping) for row in answer):
-            unknown = sorted({str(name) for row in answer for name in row} - set(self.labels))
+            unknown = sorted({str(name) for row in answer for name in row} - set(labels))
             if unknown:
-                raise DataError(f"{self.name} answers with {unknown[0]!r}; the labels are {', '.join(self.labels)}")
-            answer = [[row.get(label, None) for label in self.labels] for row in answer]
+                raise DataError(f"{self.name} answers with {unknown[0]!r}; the labels are {', '.join(labels)}")
+            answer = [[row.get(label, None) for label in labels] for row in answer]
             absent = np.array([[cell is None for cell in row] for row in answer])
         else:
             absent = None
@@ -67,10 +67,10 @@ class Function:
             values = np.array(answer, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise DataError(f"{self.name} answers with what is no array of numbers: {first_line(error)}") from None
-        if values.shape != (count, len(self.labels)):
+        if values.shape != (count, len(labels)):
             raise DataError(
                 f"{self.name} answers {count} texts with an array of shape {values.shape}, expected "
-                f"({count}, {len(self.labels)}): a row per text, a column per label"
+                f"({count}, {len(labels)}): a row per text, a column per label"
             )
         if (np.isnan(values) if absent is None else np.isnan(values) & ~absent).any():
             raise DataError(f"{self.name} answers with NaN")
@@ -79,7 +79,7 @@ class Function:
         return values
 
 
-def find_function(name: str, base: Path | None, labels: Sequence[str]) -> Function:
+def find_function(name: str, base: Path | None, task: Task) -> Function:
     """Import `module:name` or `file.py:name`, the file as seen from `base`; raises RecipeError in one line."""
     where, _, attribute = name.rpartition(":")
     try:
@@ -94,7 +94,7 @@ def find_function(name: str, base: Path | None, labels: Sequence[str]) -> Functi
     if not callable(call):
         raise RecipeError(f"teacher.function {name}: {where} has no function '{attribute}'")
     source = inspect.getsourcefile(module)
-    return Function(name, call, Path(source).resolve() if source else None, labels)
+    return Function(name, call, Path(source).resolve() if source else None, task)
 
 
 def _load_file(path: Path) -> ModuleType:

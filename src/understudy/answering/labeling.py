@@ -1,4 +1,4 @@
-"""label, for a teacher that is not a model: the same Parquet shards, with log-probabilities as logits."""
+"""label, for a teacher that is not a model: the same Parquet shards, with its probabilities as logits."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from ..soft_labels import Sheet, confidence, open_splits, read_labels, write_sha
 from ..teachers import EndpointTeacher, FunctionTeacher, OtherTeacher, TableTeacher
 from .appointing import ANSWERS
 from .asking import Asker, asked, settings_of
+from .ordering import wrong_order
 
 
 def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress: Progress | None = None) -> Artifact:
-    """Write the teacher's log-probabilities of the train, validation and unlabelled texts, and its temperature.
+    """Write the teacher's logits of the train, validation and unlabelled texts, and its temperature.
 
     Training texts without an answer are left out, within the limit of the teacher's settings. Raises DataError for
     more of them, and for validation texts that a table lacks.
@@ -53,7 +54,7 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
         draft.measurements = {
             "teacher_calls": facts["calls"], "of_an_interrupted_run": taken_up,
             "unanswered": _unanswered(splits, known), "answers": facts,
-            "confidence": confidence(draft.path, known, Decision("single")),
+            "confidence": confidence(draft.path, known, Decision(source.task.kind)),
         }  # fmt: skip
         draft.warnings = _left_out(splits, known)
     return Artifact.load(out)
@@ -69,7 +70,12 @@ def _write(
     """
     with progress.track("label with the teacher", sum(map(len, splits))) as advance:
         if isinstance(settings, FunctionTeacher):
-            return splits, sum(_write_missing(draft, asker, split, size, advance) for split in splits)
+            val = next(split for split in splits if split.name == "val")
+            taken_up = _write_missing(draft, asker, val, size, advance)
+            _check_order(draft, settings, val)  # before the other texts are asked for
+            return splits, taken_up + sum(
+                _write_missing(draft, asker, split, size, advance) for split in splits if split is not val
+            )
         answers = [asker.answer(split, advance) for split in splits]
     known = []
     for split, logits in zip(splits, answers, strict=True):
@@ -97,6 +103,19 @@ def _write_missing(draft: Draft, asker: Asker, split: Split, size: int, advance:
         else:
             write_shard(shard, draft.work / shard.name, part.ids, asker.answer(part, advance))
     return taken_up
+
+
+def _check_order(draft: Draft, settings: FunctionTeacher, val: Split) -> None:
+    """Raise DataError if the function's answers for validation, which are then forgotten, show another order."""
+    assert draft.task is not None
+    shown = wrong_order(read_labels(draft.path, "val", val.ids), val.labels, draft.task.labels)
+    if shown:
+        for shard in draft.path.glob("val-*.parquet"):
+            shard.unlink()
+        raise DataError(
+            f"{settings.function} answers in another order than that of the labels ({', '.join(draft.task.labels)}): "
+            f"{shown}; return the columns in this order, or a dict of labels for each text"
+        )
 
 
 def _check_missing(split: Split, silent: NDArray[np.bool_], settings: OtherTeacher) -> None:

@@ -1,4 +1,4 @@
-"""Probabilities that somebody else computed, checked row by row and brought to log-probabilities."""
+"""Probabilities that somebody else computed, checked row by row and brought to logits."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.task import Kind
 from ..decision import log_softmax
 from ..errors import DataError
 
@@ -15,6 +16,57 @@ Scale = Literal["probability", "log_probability", "logit"]
 Floats = NDArray[np.float64]
 
 FLOOR = 1e-6  # of a probability: a teacher that says 0 would have a logit of minus infinity
+
+
+def logits_of(
+    values: Floats,
+    labels: Sequence[str],
+    kind: Kind,
+    place: Callable[[int], str],
+    scale: Scale = "probability",
+    tolerance: float = 0.01,
+) -> tuple[NDArray[np.float32], Floats]:
+    """What a teacher says of its labels as logits (n, labels), and the mass that was spread, for a task of either kind.
+
+    Of one label per text they are log-probabilities (see `log_probabilities`); of several, each label's own log-odds.
+    """
+    if kind == "multi":
+        return log_odds(values, labels, scale, place), np.full(len(values), np.nan)
+    return log_probabilities(values, labels, scale, tolerance, place)
+
+
+def log_odds(values: Floats, labels: Sequence[str], scale: Scale, place: Callable[[int], str]) -> NDArray[np.float32]:
+    """ln p/(1 − p) (n, labels) of labels that apply each by itself: every p lies in 0–1, and no sum is expected.
+
+    A row without any cell is NaN; one with some is refused, since nothing says what the others lack. Raises DataError
+    with the `place` of the first bad row.
+    """
+    missing = np.isnan(values)
+    partial = missing.any(axis=1) & ~missing.all(axis=1)
+    _refuse(
+        partial,
+        place,
+        lambda row: (
+            f"{labels[int(missing[row].argmax())]!r} has no value; where several labels may apply, the other "
+            "labels do not say what it is"
+        ),
+    )
+    if scale == "logit":
+        _refuse(np.isinf(values).any(axis=1), place, lambda row: "an infinite logit")
+        return _narrow(values)
+    shares = np.exp(values) if scale == "log_probability" else values
+    outside = (shares < 0) | (shares > 1)
+    hint = '; set scale = "log_probability" or "logit" if it is none' if scale == "probability" else ""
+    _refuse(
+        outside.any(axis=1),
+        place,
+        lambda row: (
+            f"{labels[int(outside[row].argmax())]!r} has the probability {shares[row][outside[row]][0]:.4g}, expected "
+            f"0 to 1{hint}"
+        ),
+    )
+    shares = np.clip(shares, FLOOR, 1 - FLOOR)
+    return _narrow(np.log(shares / (1 - shares)))
 
 
 def log_probabilities(

@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 from ..data.formats import check_columns, iter_rows
 from ..data.labels import is_missing
 from ..data.normalization import normalize
-from ..data.task import Split
+from ..data.task import Split, Task
 from ..errors import ArtifactError, DataError
 from ..label_mapping import label_permutation
 from ..teachers import TableTeacher
-from .rows import log_probabilities
+from .rows import logits_of
 
 PREFIX = "p_"
 
 
 @dataclass
 class Table:
-    """Log-probabilities (rows, labels) by text or id; `texts` holds the text of each row that is found by its id."""
+    """Logits (rows, labels) by text or id; `texts` holds the text of each row that is found by its id."""
 
     path: Path
     rows: Mapping[str, int]
@@ -53,8 +53,9 @@ class Table:
         return answers
 
 
-def read_table(path: Path, config: TableTeacher, labels: Sequence[str], normalization: Sequence[str]) -> Table:
+def read_table(path: Path, config: TableTeacher, task: Task, normalization: Sequence[str]) -> Table:
     """Read and check every row. Raises DataError that names the row."""
+    labels = task.labels
     names = list(dict.fromkeys(name for chunk in iter_rows(path) for row in chunk.rows for name in row))
     check_columns(str(path), [config.id or config.text], names)
     columns = _label_columns(path, names, config.label_map, labels)
@@ -74,8 +75,8 @@ def read_table(path: Path, config: TableTeacher, labels: Sequence[str], normaliz
                 texts.append(normalize(str(row.get(config.text) or ""), normalization))
     if not values:
         raise DataError(f"{path}: has no row")
-    logits, spread = log_probabilities(
-        np.array(values), labels, config.scale, config.tolerance, lambda row: places[row]
+    logits, spread = logits_of(
+        np.array(values), labels, task.kind, lambda row: places[row], config.scale, config.tolerance
     )
     silent = [name for name, cells in zip(labels, np.isnan(values).T, strict=True) if cells.all()]
     if silent:

@@ -15,7 +15,7 @@ from .asking import asked, settings_of
 
 @dataclass(frozen=True)
 class TestAnswers:
-    """Log-probabilities (n, labels), None if the teacher does not answer all test texts, and what is to be said."""
+    """Logits (n, labels), None if the teacher does not answer all test texts, and what is to be said."""
 
     __test__ = False  # not a test of pytest
 

@@ -31,9 +31,9 @@ def command(recipe: Path, out: Path, data: Path | None, students: str, dry_run: 
     from ..errors import InputError
     from ..students import only
 
-    settings = only(load_recipe(recipe), students.split(","))
     if data is not None and not data.is_dir():
         raise InputError(f"--data {data}: no such directory")
+    settings = only(load_recipe(recipe, base=data), students.split(","))
     base = data if data is not None or settings.data.hub else recipe.parent
     if dry_run:
         from ..estimating import estimate

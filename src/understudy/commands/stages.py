@@ -18,6 +18,7 @@ from ..config import (
     DistillConfig,
     ExportConfig,
     LabelConfig,
+    PretrainedStudent,
     QuantizeConfig,
     Recipe,
     StudentConfig,
@@ -70,6 +71,8 @@ def train(recipe: Path, data: Path, out: Path, seed: int | None, **given: Any) -
     from ..training import train as stage
 
     config = settle(TeacherConfig, explicit(settings.teacher), given)
+    if given["model"] is None:  # a flag's directory is seen from here
+        config.seen_from(recipe.parent)
     _end(stage(data, out, config, seed=_seed_of(settings, seed), progress=terminal_progress()))
 
 
@@ -151,6 +154,8 @@ def distill(
     student = _student(settings, name)
     own = {key: value for key, value in given.items() if value is not None}
     config: Any = settle(STUDENT_KINDS[student.kind], inherited(explicit(student), own), given)
+    if isinstance(config, PretrainedStudent):
+        config.seen_from(recipe.parent)
     done = stage(
         teacher, labels, data, out, config, seed=_seed_of(settings, seed), use_teacher=not no_teacher,
         progress=terminal_progress(),

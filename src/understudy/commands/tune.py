@@ -35,9 +35,9 @@ def command(
     from ..errors import InputError
     from ..searching import home_of, search
 
-    settings = load_recipe(recipe, {name: value for name, value in given.items() if value is not None})
     if data is not None and not data.is_dir():
         raise InputError(f"--data {data}: no such directory")
+    settings = load_recipe(recipe, {name: value for name, value in given.items() if value is not None}, data)
     base = data if data is not None or settings.data.hub else recipe.parent
     found = search(settings, out, base, terminal_progress(), workers=workers, storage=storage)
     if as_json:

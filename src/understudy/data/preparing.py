@@ -85,7 +85,7 @@ def prepare(task: Task, config: DataConfig, seed: int, base: Path | None = None)
     sources = _sources(config, base)
     missing = [name for name in ("val", "test") if name not in sources]
     column = config.group_by if config.group_by not in _RELATED else ""
-    label = {"train": config.label if config.train_labels else ""}
+    label = {"train": config.label if config.train_labels else None}
     readings = {
         name: read_labeled(
             source,

@@ -32,7 +32,7 @@ def read_labeled(
     source: Source,
     task: Task,
     text: str,
-    label: str,
+    label: str | None,
     name: str,
     normalization: Sequence[str] = (),
     group: str = "",
@@ -41,10 +41,10 @@ def read_labeled(
     """Read a split whose every text has a label; ids are `name:row`, rows counted from 0 in the source.
 
     Rows with the same value in the column `group` belong together; a row without one is a group of its own.
-    With an empty `label` no label is read, whatever the source has; of a multi-label task, a column of each label.
+    Where `label` is None no label is read, whatever the source has; an empty one stands for a column of each label.
     `separator` parts the labels of a multi-label task in a cell.
     """
-    columns = [label] if label else list(task.labels) if task.multi else []
+    columns = [] if label is None else [label] if label else list(task.labels)
     if text in columns:
         raise DataError(f"column '{text}' is both the text and a label; name another")
     table = _Table(source, [text, *columns, *([group] if group else [])], text, normalization)
@@ -66,14 +66,14 @@ def read_labeled(
     if not texts:
         raise DataError(f"{source}: no row has a text in column '{text}'")
     names = source.class_names(label) if label and isinstance(source, HubSplit) else []
-    if task.multi and label:
+    if label is None:
+        labels = task.unlabeled(len(texts))
+    elif task.multi and label:
         labels = label_sets([cell for (cell,) in values], task, str(source), places, names, separator)
     elif task.multi:
         labels = label_flags(values, task, str(source), places)
-    elif label:
-        labels = label_indices([cell for (cell,) in values], task, str(source), places, names)
     else:
-        labels = task.unlabeled(len(texts))
+        labels = label_indices([cell for (cell,) in values], task, str(source), places, names)
     return Reading(Split(name, ids, texts, labels), table.empty, groups if group else None)
 
 

@@ -19,10 +19,8 @@ _RESAMPLES = 2000  # where a result file does not say
 def with_studies(results: dict[str, Any], splits: Mapping[str, tuple[Any, Mapping[str, Any]]]) -> None:
     """Give every studied model its `calibration_study`, found from the stored logits where the results lack it.
 
-    `splits`: labels and logits by model key, of those splits whose logits were stored. A multi-label task has none.
+    `splits`: labels and logits by model key, of those splits whose logits were stored.
     """
-    if results["kind"] == "multi":
-        return
     resamples = (results["recipe"].get("benchmark") or {}).get("bootstrap", _RESAMPLES)
     for model in _candidates(results):
         if model.get("calibration_study"):
@@ -57,11 +55,18 @@ def _confidence_table(results: Results) -> Table:
     rows = [
         [*head, *(_measure(name, figures["measures"].get(name)) for name in names)] for head, figures in _lines(results)
     ]
+    several = results["kind"] == "multi"
+    what = (
+        "A decision is whether a label applies to a text, at 1/2 and not at the thresholds that ship. Confidence: the "
+        f"probability of what is decided. Entropy: 0 is certainty, {math.log(2):.2f} an even guess."
+        if several
+        else "Confidence: the probability of the label that is chosen. Entropy: 0 is certainty, "
+        f"{math.log(len(results['labels'])):.2f} an even guess among the labels."
+    )
     note = (
-        "Confidence: the probability of the label that is chosen. Entropy: 0 is certainty, "
-        f"{math.log(len(results['labels'])):.2f} an even guess among the labels. ECE, Brier and NLL: lower is better. "
-        "Each with its 95 % interval. The temperature is fitted on validation: there, the rows after it flatter; those "
-        "on test are the honest ones. It changes no answer. All files are in calibration.csv."
+        f"{what} ECE, Brier and NLL: lower is better. Each with its 95 % interval{', over texts' if several else ''}. "
+        "The temperature is fitted on validation: there, the rows after it flatter; those on test are the honest ones. "
+        "It changes no answer. All files are in calibration.csv."
     )
     columns = [*_head(), *(Cell(title, units.get(name, "")) for name, title in names.items())]
     return Table("Confidence before and after the temperature", note, columns, rows, text_columns=3)
@@ -74,9 +79,9 @@ def _coverage_table(results: Results) -> Table:
         everything = figures["measures"]["accuracy"]
         rows.append([*head, percent(_error(everything)), *(_covered(row) for row in figures["coverage"])])
     note = (
-        "The largest share of the texts, most confident first, that can be answered with at most so many errors among "
-        "them; below it the 95 % interval and the confidence that is needed. It is found on the split itself: what a "
-        "threshold keeps on other texts, the next table says."
+        f"The largest share of the {_answered(results)}, most confident first, that can be answered with at most so "
+        "many errors among them; below it the 95 % interval and the confidence that is needed. It is found on the "
+        "split itself: what a threshold keeps on other texts, the next table says."
     )
     columns = [
         *_head(),
@@ -97,8 +102,9 @@ def _held_table(results: Results) -> Table:
     ]  # fmt: skip
     note = (
         "The smallest confidence that keeps the error on validation at or below the risk, after the temperature, and "
-        "what it does on test: the share that is answered and the share of that which is wrong, with 95 % intervals. "
-        "Where the interval of the error lies above the risk, validation was too small a promise."
+        f"what it does on test: the share of the {_answered(results)} that is answered and the share of that which is "
+        "wrong, with 95 % intervals. Where the interval of the error lies above the risk, validation was too small a "
+        "promise."
     )
     columns = [
         Cell("Model"), Cell("Risk", "at most, %"), Cell("Threshold", "confidence, %"), Cell("Answered", "test, %"),
@@ -126,6 +132,11 @@ def study_rows(results: Results) -> list[dict[str, Any]]:
             for name in ("coverage", "error"):
                 rows.append(place | {"measure": f"{name} at validation's threshold"} | _numbers(row[name]) | limits)
     return rows
+
+
+def _answered(results: Results) -> str:
+    """What is answered or not."""
+    return "decisions" if results["kind"] == "multi" else "texts"
 
 
 def _lines(results: Results) -> Iterator[tuple[list[Cell], dict[str, Any]]]:

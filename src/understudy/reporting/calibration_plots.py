@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .. import multilabel
 from ..calibration_metrics import RISKS, risk_coverage
 from ..data.task import Kind, Labels
-from ..decision import Decision, softmax
+from ..decision import Decision
 from ..metrics import reliability
 from .drawing import ACCENT, DASHED, INK, MUTED, ORANGE, SERIES, percent, short
 from .view import Evidence, Model
@@ -53,7 +53,7 @@ def reliability_diagrams(evidence: Evidence) -> Figure | None:
 def risk_coverage_curves(evidence: Evidence) -> Figure | None:
     """The error among the most confident share of the texts, for every share; a panel per split."""
     models, splits = evidence.panels, _splits(evidence)
-    if not models or evidence.kind == "multi":
+    if not models:
         return None
     figure = Figure((max(6.0, 5.0 * len(splits)), 4.4 + 0.2 * math.ceil(len(models) / 3)), layout="constrained")
     highest = 0.0
@@ -63,9 +63,9 @@ def risk_coverage_curves(evidence: Evidence) -> Figure | None:
             axes.axhline(risk, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
         for model, (color, dashes) in zip(models, _styles(models), strict=True):
             if model["key"] in logits:
-                probabilities = softmax(logits[model["key"]], model["temperature"] or 1.0)
-                _, coverage, risks = risk_coverage(probabilities, labels)
-                enough = coverage * len(labels) >= min(_FEWEST, len(labels))
+                decision = Decision(evidence.kind, model["temperature"] or 1.0)
+                _, coverage, risks = risk_coverage(decision.probabilities(logits[model["key"]]), labels)
+                enough = coverage * labels.size >= min(_FEWEST, labels.size)
                 label = short(model["key"], 30)
                 axes.plot(coverage[enough], risks[enough], color=color, linestyle=dashes, linewidth=1.4, label=label)
                 highest = max(highest, float(risks[-1]))

@@ -55,7 +55,9 @@ MULTI_CAPTIONS = {
     "calibration-reliability.png": "How often a label applies at the probability that is stated for it, over all texts "
     "and labels, before and after the temperature: on the dashed line is right. Equal-mass bins. The temperature was "
     "fitted on validation, and flatters there.",
-    "labels.png": "On how many texts each label applies in truth, and how many the teacher and each student give it.",
+    "risk-coverage.png": "The error among the decisions (does a label apply to a text, at 1/2) when only the most "
+    "confident are taken, after the temperature: lower is better, and the right end is the error of all. Dotted: 1, 2 "
+    "and 5 %.",
 }
 
 
@@ -99,10 +101,6 @@ def calibration_report(directory: Path, out: Path | None = None) -> Results:
     benchmark = directory / "benchmark" if (directory / "benchmark" / "results.json").exists() else directory
     results = prepared(_read_results(benchmark))
     evidence = _evidence(benchmark, results)
-    if evidence.kind == "multi":
-        raise ArtifactError(
-            f"{benchmark}: the calibration study is of tasks with one label per text, this one has several"
-        )
     if not studied(results):
         raise ArtifactError(f"{benchmark} holds no logits to study; rerun `understudy benchmark`")
     if out is not None:

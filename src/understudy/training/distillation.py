@@ -31,7 +31,7 @@ from ..data.task import Split, Task
 from ..errors import ArtifactError, RecipeError
 from ..progress import Progress, Silent
 from ..pseudo_labeling import check_trainable, origin
-from ..sections import Pruning
+from ..sections import EncoderConfig, Pruning
 from ..soft_labels import TEACHERS, answered
 from ..soft_terms import LAYER_TERMS, ONE_LABEL, TWO_LABELS
 from ..teachers import NO_NETWORK
@@ -116,7 +116,7 @@ def distill(
             draft, sources, config, seed=seed, use_teacher=use_teacher, progress=progress, after_epoch=after_epoch
         )
         if isinstance(config, PretrainedStudent):
-            draft.details |= origins.commit(config.model)
+            draft.details |= origins.commit(config.source)
         networks.save(network, draft.path, sources.task.kind)
     return Artifact.load(out)
 
@@ -153,6 +153,8 @@ def teach(
     network = _student(
         config, sources.teacher, text, sources.task, (train, texts), use_teacher, seed, draft.warnings
     )  # fmt: skip
+    if isinstance(config, EncoderConfig) and config.freeze_encoder:
+        networks.freeze_encoder(network.module)
     weights = class_weights(config, train, len(sources.task.labels))
     budget: OptimizationConfig = config
     targets: NDArray[np.float32] | None = None
@@ -227,7 +229,7 @@ def _student(
             network = Network(module, source.tokenizer, source.pad_id, "transformer")
             return _trimmed(network, text, transfer, warnings) if config.trim_vocabulary else network
         case PretrainedStudent():
-            network = networks.load_pretrained(config.model, task.labels, config.dropout, seed)
+            network = networks.load_pretrained(config.source, task.labels, config.dropout, seed)
             return _trimmed(network, text, transfer, warnings) if config.trim_vocabulary else network
         case TransformerStudent():
             tokenizer = vocabulary.learn_wordpiece(train.texts, config.vocabulary)
@@ -242,7 +244,7 @@ def _student(
 
 def _outside(config: StudentConfig) -> dict[str, str]:
     """What a student is made of beside the teacher and the data."""
-    return origins.digests(config.model) if isinstance(config, PretrainedStudent) else {}
+    return origins.digests(config.source) if isinstance(config, PretrainedStudent) else {}
 
 
 def _origin(
@@ -252,7 +254,7 @@ def _origin(
     if use_teacher:
         return networks.load(teacher)
     if teacher.stage == "train" and teacher.config["train"]:
-        return networks.load_pretrained(str(teacher.config["model"]), task.labels, config.dropout, seed)
+        return networks.load_pretrained(origins.of(teacher), task.labels, config.dropout, seed)
     warnings.append("a ready teacher was not trained here: this control starts from its weights, and is no fair twin")
     return networks.load(teacher)
 

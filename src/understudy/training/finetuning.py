@@ -6,6 +6,7 @@ understudy train RECIPE --data runs/x/data --out runs/x/teacher
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ def train(
     """Fine-tune a pretrained encoder on the training split, or take a ready classifier as it is."""
     progress = progress or Silent()
     source = Artifact.load(data, "data")
-    plan = Plan("train", config.model_dump(), {"data": source.digest, **origins.digests(config.model)}, seed)
+    plan = Plan("train", config.model_dump(), {"data": source.digest, **origins.digests(config.source)}, seed)
     done = finished(out, plan, progress)
     if done is not None:
         return done
@@ -50,7 +51,7 @@ def train(
             texts, val = (read_split(data / f"{name}.parquet", name) for name in ("train", "val"))
             network = fine_tune(draft, config, text, texts, val, seed=seed, progress=progress)
         else:
-            network, names = networks.load_classifier(config.model, source.task.kind)
+            network, names = networks.load_classifier(config.source, source.task.kind)
             mapping = map_labels(names, source.task.labels, config.label_map, config.label_policy)
             networks.check_length(network, text.max_length)
             networks.set_labels(network, mapping)
@@ -58,7 +59,9 @@ def train(
                 write_mapping(mapping, draft.path)
             describe(draft, network, text)
             draft.details |= {"label_policy": config.label_policy}
-        draft.details |= origins.commit(config.model)
+        draft.details |= origins.commit(config.source)
+        if config.source != config.model:
+            draft.details |= {"origin": os.path.relpath(config.source, out)}
         networks.save(network, draft.path, source.task.kind)
     return Artifact.load(out)
 
@@ -76,7 +79,7 @@ def fine_tune(
 ) -> Network:
     """A pretrained encoder trained on labelled texts, and in the draft what came of it."""
     assert draft.task is not None
-    network = networks.load_pretrained(config.model, draft.task.labels, config.dropout, seed)
+    network = networks.load_pretrained(config.source, draft.task.labels, config.dropout, seed)
     if config.freeze_encoder:
         networks.freeze_encoder(network.module)
     weights = class_weights(config, texts, len(draft.task.labels))

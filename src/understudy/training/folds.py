@@ -46,7 +46,7 @@ def check_repeatable(teacher: Artifact, data: Artifact) -> None:
     """Raise ArtifactError unless the teacher was fine-tuned on this data, from a model that is still what it was."""
     if not (teacher.stage == "train" and teacher.config["train"]):
         raise ArtifactError(f"{teacher.path} was not trained here, so folds cannot train it again; set folds = 0")
-    if teacher.inputs != {"data": data.digest, **origins.digests(str(teacher.config["model"]))}:
+    if teacher.inputs != {"data": data.digest, **origins.digests(origins.of(teacher))}:
         raise ArtifactError(
             f"{teacher.path} was trained on other data than {data.path}, or {teacher.config['model']} has changed; run "
             "`understudy train` again, or set folds = 0"
@@ -55,7 +55,7 @@ def check_repeatable(teacher: Artifact, data: Artifact) -> None:
 
 def train_fold(teacher: Artifact, fold: Fold, val: Split, out: Path, progress: Progress) -> Artifact:
     """The teacher once more, trained as it was, with its seed, but without the texts of the fold."""
-    config = TeacherConfig(**teacher.config)
+    config = TeacherConfig(**teacher.config | {"model": origins.of(teacher)})
     plan = Plan("train", teacher.config, {"teacher": teacher.key, "fold": f"{fold.number}/{fold.count}"}, teacher.seed)
     done = finished(out, plan, progress)
     if done is not None:

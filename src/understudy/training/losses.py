@@ -93,8 +93,10 @@ def logit_mse(student: Tensor, teacher: Tensor) -> Tensor:
 def soft_binary_cross_entropy(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """−T² · mean over rows and labels of p · log q + (1 − p) · log(1 − q); p, q = softmax(z/T) of teacher and student.
 
-    For two labels it is T² · KL plus the entropy of p, which no student can lower. With more, a label also counts by
-    the probability that it is not the answer, as where labels are learnt one against the rest.
+    With two labels and T = 1 the loss of published project 002 (`docs/seeds.md`); with the sigmoids of many labels that
+    of Rebuffi et al. 2017 (iCaRL). For two labels it is T² · KL plus the entropy of p, which no student can lower. With
+    more, a label also counts by the probability that it is not the answer, as where labels are learnt one against the
+    rest.
     """
     target, predicted = _log_probabilities(teacher, temperature), _log_probabilities(student, temperature)
     likelihood = target.exp() * predicted + _log_of_the_rest(target).exp() * _log_of_the_rest(predicted)

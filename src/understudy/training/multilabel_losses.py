@@ -45,18 +45,27 @@ def soft_binary_divergence(student: Tensor, teacher: Tensor, temperature: float)
 
 
 def soft_binary_cross_entropy(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """−T² · mean of p·log q + (1 − p)·log(1 − q): the divergence and the entropy of p, which stays."""
+    """−T² · mean of p·log q + (1 − p)·log(1 − q): the divergence and the entropy of p, which stays.
+
+    At T = 1 the distillation loss of Rebuffi et al. 2017 (iCaRL).
+    """
     wanted = torch.sigmoid(teacher.float() / temperature)
     return temperature**2 * F.binary_cross_entropy_with_logits(student.float() / temperature, wanted)
 
 
 def logit_mse(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean over rows and labels of (z_student − z_teacher)²: not centred, a sigmoid sees what is added to a row."""
+    """Mean over rows and labels of (z_student − z_teacher)²: not centred, a sigmoid sees what is added to a row.
+
+    Regression on logits: Ba and Caruana 2014.
+    """
     return (student.float() - teacher.float()).square().mean()
 
 
 def pseudo_label_cross_entropy(student: Tensor, teacher: Tensor) -> Tensor:
-    """Binary cross-entropy with the labels that the teacher thinks likelier than not (z > 0, at any temperature)."""
+    """Binary cross-entropy with the labels that the teacher thinks likelier than not (z > 0, at any temperature).
+
+    Pseudo-labels: Lee 2013.
+    """
     return F.binary_cross_entropy_with_logits(student.float(), (teacher > 0).float())
 
 

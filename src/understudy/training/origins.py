@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
+from ..artifact import Artifact
 from ..errors import InputError, MissingExtraError, RecipeError
 from ..files import sha256_of_file
 from ..hub import repositories
@@ -34,6 +35,12 @@ def resolve(name: str, download: Callable[[str], Path] = repositories.model) -> 
             f"the weights of {BUNDLED} are not the published ones (SHA-256 differs); reinstall the package"
         )
     return str(directory)
+
+
+def of(teacher: Artifact) -> str:
+    """The model that a teacher was trained from: the directory where it was found then, or its name."""
+    found = teacher.path / teacher.details.get("origin", teacher.config["model"])
+    return str(found) if "origin" in teacher.details and found.is_dir() else str(teacher.config["model"])
 
 
 def digests(name: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..artifact import Artifact, Draft, TextConfig
-from ..config import STUDENT_KINDS, StudentConfig, parse
+from ..config import STUDENT_KINDS, PretrainedStudent, StudentConfig, parse
 from ..data.splitting import stratified_folds
 from ..data.storing import read_split
 from ..data.task import Split
@@ -35,7 +35,7 @@ class StoppedError(Exception):
 
 @dataclass(frozen=True)
 class Bench:
-    """What every trial of a study shares; `out` gets the weights and the logits of each."""
+    """What every trial of a study shares; `out` gets the weights and the logits of each, `base` has models."""
 
     teacher: str
     labels: str
@@ -43,6 +43,7 @@ class Bench:
     out: str
     folds: int
     seed: int
+    base: str = ""
 
     def open(self) -> Sources:
         """The verified artifacts and their splits."""
@@ -64,6 +65,8 @@ def run_trial(bench: Bench, number: int, student: Mapping[str, Any], report: Rep
     """Train the student, on each fold or once; writes the logits of the judged rows and returns how it went."""
     settings = inherited(student, student)
     config: Any = parse(STUDENT_KINDS[str(student["kind"])], settings, f"trial {number}")
+    if isinstance(config, PretrainedStudent):
+        config.seen_from(Path(bench.base))
     home = Path(bench.out) / trial_name(number)
     logits, scores, epochs = (_on_folds if bench.folds else _on_validation)(bench, home, config, report)
     aside = home.with_suffix(".partial.npy")

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..artifact import Artifact
-from ..config import StudentConfig
+from ..config import PretrainedStudent, StudentConfig
 from ..data.storing import read_split
 from ..errors import MissingExtraError, RecipeError, WorkError
 from ..files import write_atomically, write_csv
@@ -85,6 +85,8 @@ def tune(
         salt=_owner(out) if storage else "", owner=_owner(out),
     )  # fmt: skip
     bench = {"teacher": teacher, "labels": labels, "data": data, "out": out / TRIALS}
+    if isinstance(student, PretrainedStudent):
+        bench["base"] = student.base
     job = {key: str(path.resolve()) for key, path in bench.items()} | {"folds": config.folds, "seed": seed}
     with Pool(job, workers, config.trials, student.device) as pool:
         _search(study, pool, student, out, progress)

@@ -18,7 +18,7 @@ SRC = Path(understudy.__file__).parent
 LAYERS = (
     {"errors", "progress", "machine", "explaining", "kinds", "soft_terms"},
     {"sections"},
-    {"space", "files", "task_settings", "teachers"},
+    {"space", "files", "task_settings", "teachers", "run_log"},
     {"config", "hub"},
     {"data"},
     {"artifact"},

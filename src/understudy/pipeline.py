@@ -8,7 +8,8 @@ DIR/
 ├── controls/NAME-no-teacher/{torch,fp32}/
 ├── tune/               searches; see `searching`
 ├── benchmark/          results, test logits
-└── report/             report.html, report.md, results.json, *.png
+├── report/             report.html, report.md, results.json, *.png
+└── run.log             what all of this said, with times
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from .preparation import prepare, summary
 from .progress import Progress
 from .pseudo_labeling import pseudo_label
 from .reporting import model_card, report
+from .run_log import logged
 from .teachers import OtherTeacher
 from .tracking import tracking
 
@@ -54,8 +56,9 @@ class Step:
 
 def run(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> dict[str, Any]:
     """Do all stages that are not done yet; returns the results. Raises RecipeError for a directory of another task."""
-    with claimed(out, recipe), tracking(recipe, out, progress) as record:
-        work(list(plan(recipe, out, base, progress)), progress, record)
+    title = f"run of the task {recipe.task.name}"
+    with claimed(out, recipe), logged(out, title, progress) as told, tracking(recipe, out, told) as record:
+        work(list(plan(recipe, out, base, told)), told, record)
     results: dict[str, Any] = json.loads((out / "report" / RESULTS).read_text(encoding="utf-8"))
     return results
 

@@ -1,4 +1,4 @@
-"""Copy what a run measured (results and test logits, no text) to where it is committed.
+"""Copy what a run measured (results and logits, no text) to where it is committed.
 
 python benchmarks/collect.py runs/emotion benchmarks/results/emotion
 """
@@ -9,6 +9,8 @@ import json
 import shutil
 import sys
 from pathlib import Path
+
+from understudy.recording import PREDICTIONS
 
 
 def main() -> None:
@@ -25,7 +27,7 @@ def main() -> None:
     }
     for seed, source in sources.items():
         target = out / f"seed-{seed}"
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("artifact.json"))
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("artifact.json", PREDICTIONS))
     print(f"{out}: seeds {', '.join(map(str, sources))}")
 
 

@@ -8,8 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from .calibration import study_tables
+from .columns import in_columns
 from .findings import findings
-from .formats import Cell, digits, megabytes, percent
+from .formats import digits, megabytes, percent
 from .view import Results, counted, metric_name, prepared
 
 
@@ -38,24 +39,10 @@ def print_calibration(results: Results) -> None:
     for study in study_tables(results):
         if not study.rows:
             continue
-        table = Table(
-            box=box.SIMPLE_HEAD, collapse_padding=True, title=study.title, title_justify="left", caption=study.note
-        )
-        table.caption_justify = "left"
-        for index, name in enumerate(study.columns):
-            text = index < study.text_columns
-            table.add_column(_stacked(name), justify="left" if text else "right", no_wrap=index > 0, overflow="fold")
-        for number, row in enumerate(study.rows):
-            above = study.rows[number - 1][0] if number else None
-            cells = [Cell("") if row[0] == above else row[0], *row[1:]]
-            table.add_row(*(_stacked(cell) for cell in cells))
+        table = in_columns(study)
+        table.title, table.title_justify = study.title, "left"
+        table.caption, table.caption_justify = study.note, "left"
         console.print(table)
-
-
-def _stacked(cell: Cell) -> Text:
-    """A cell of the documents in a narrow column: what belongs to the number below it, intervals with a dash."""
-    detail = cell.detail.replace(" to ", "–").replace("; ", "\n").replace(", ", "\n")
-    return Text(cell.text).append(f"\n{detail}" if detail else "", style="dim")
 
 
 def _wide_console() -> Console:

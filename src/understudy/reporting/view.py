@@ -22,7 +22,7 @@ FILES = {
 _OF_TORCH = ("torchscript", "exported", "torch-fp16")
 METRICS = {
     "accuracy": "accuracy", "macro_f1": "macro-F1", "macro_recall": "macro recall", "micro_f1": "micro-F1",
-    "subset_accuracy": "subset accuracy",
+    "subset_accuracy": "subset accuracy", "weighted_f1": "weighted F1",
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Copy what a run measured (results and logits, no text) to where it is committed.
+"""Copy what a run measured (results and logits, no text), and its small students, to where they are committed.
 
 python benchmarks/collect.py runs/emotion benchmarks/results/emotion
 """
@@ -12,12 +12,14 @@ from pathlib import Path
 
 from understudy.recording import PREDICTIONS
 
+_SMALL = 1_500_000  # bytes of an INT8 student that is worth its place in the repository
+
 
 def main() -> None:
-    """Entry point: the run's own benchmark and that of each further seed."""
+    """Entry point: the run's own benchmark, that of each further seed, and the students."""
     run, out = Path(sys.argv[1]), Path(sys.argv[2])
-    for old in out.glob("seed-*"):
-        shutil.rmtree(old)
+    for old in [*out.glob("seed-*"), out / "students"]:
+        shutil.rmtree(old, ignore_errors=True)
     first = json.loads((run / "benchmark" / "results.json").read_text(encoding="utf-8"))["seed"]
     sources = {first: run / "benchmark"}
     sources |= {
@@ -26,9 +28,15 @@ def main() -> None:
         if (home / "benchmark").exists()
     }
     for seed, source in sources.items():
-        target = out / f"seed-{seed}"
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("artifact.json", PREDICTIONS))
-    print(f"{out}: seeds {', '.join(map(str, sources))}")
+        shutil.copytree(source, out / f"seed-{seed}", ignore=shutil.ignore_patterns("artifact.json", PREDICTIONS))
+    students = [home for home in sorted((run / "students").glob("*/int8")) if _size(home) <= _SMALL]
+    for home in students:
+        shutil.copytree(home, out / "students" / home.parent.name)
+    print(f"{out}: seeds {', '.join(map(str, sources))}; students {', '.join(home.parent.name for home in students)}")
+
+
+def _size(home: Path) -> int:
+    return sum(file.stat().st_size for file in home.iterdir())
 
 
 if __name__ == "__main__":

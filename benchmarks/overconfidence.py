@@ -15,20 +15,17 @@ import argparse
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from understudy.artifact import Artifact, Plan, finished, writing
 from understudy.benchmarking import Entry, benchmark
 from understudy.calibration import calibrate
 from understudy.config import BenchmarkConfig, ExportConfig, LabelConfig, TeacherConfig, TextCNNStudent, load_recipe
 from understudy.data.storing import read_split
-from understudy.decision import softmax
 from understudy.display import terminal_progress
-from understudy.metrics import accuracy, brier, confusion, ece, nll
 from understudy.preparation import prepare
 from understudy.soft_labels import read_labels
 from understudy.training import distill, export, label, train
@@ -129,41 +126,24 @@ def unscaled(labels: Path, out: Path) -> Path:
 
 
 def write(run: Path, data: Path, result: Path) -> None:
-    """The small files that the table is made of."""
+    """The small files that the table is made of; no text."""
     result.mkdir(parents=True, exist_ok=True)
-    val = read_split(data / "val.parquet", "val")
-    teachers = []
+    val, answered = read_split(data / "val.parquet", "val"), {}
     for name in TEACHERS:
         labels = Artifact.load(run / "labels" / ("late-fitted" if name == "scaled" else name), "labels")
-        logits = read_labels(labels.path, "val", val.ids) / labels.temperature
-        teachers.append({"teacher": name, "temperature": labels.temperature, **described(logits, val.labels)})
-    students, correct = [], {}
+        answered[name] = read_labels(labels.path, "val", val.ids) / labels.temperature
+    np.savez_compressed(result / "teachers.npz", labels=val.labels, **answered)
     truth = np.load(run / "benchmark" / "labels.npz")
+    students, correct = [], {}
     for lesson in lessons():
-        history = Artifact.load(run / "students" / lesson.name / "torch").measurements["history"]
-        best = min(history, key=lambda record: record["val_nll"])
         answers = np.load(run / "benchmark" / "logits" / f"{lesson.name}-fp32.npz")
         assert list(answers["ids"]) == list(truth["ids"])
         correct[lesson.name] = answers["logits"].argmax(axis=1) == truth["labels"]
-        fitted = Artifact.load(run / "students" / lesson.name / "fp32")
-        students.append({
-            "name": lesson.name, "teacher": lesson.teacher, "temperature": lesson.temperature, "seed": lesson.seed,
-            "val_accuracy": best["val_accuracy"], "val_nll": fitted.measurements["calibration"]["after"]["nll"],
-            "test": described(answers["logits"] / fitted.temperature, truth["labels"]),
-        })  # fmt: skip
+        calibration = Artifact.load(run / "students" / lesson.name / "fp32").measurements["calibration"]
+        students.append({**asdict(lesson), "name": lesson.name, "val_nll": calibration["after"]["nll"]})
     np.savez_compressed(result / "correct.npz", **correct)
-    content = {"rows": ROWS, "epochs": EPOCHS, "smoothing": SMOOTHING, "teachers": teachers, "students": students}
+    content = {"rows": ROWS, "epochs": EPOCHS, "smoothing": SMOOTHING, "students": students}
     (result / "results.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-
-
-def described(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
-    """How right and how sure a model is."""
-    probabilities = softmax(logits)
-    table = confusion(labels, probabilities.argmax(axis=1), probabilities.shape[1])
-    return {
-        "accuracy": float(accuracy(table)), "confidence": float(probabilities.max(axis=1).mean()),
-        "ece": ece(probabilities, labels), "nll": nll(probabilities, labels), "brier": brier(probabilities, labels),
-    }  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import overconfidence_table
+
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent.parent / "README.md"
 PAGES = (README, README.parent / "docs" / "seeds.md")
@@ -46,6 +48,16 @@ def emotion() -> str:
 def sst2() -> str:
     """The same shape of recipe on SST-2."""
     return _run_table("sst2")
+
+
+def imdb() -> str:
+    """The IMDb recipe: a stratified 5,000 of the test reviews."""
+    return _run_table("imdb")
+
+
+def imdb_all() -> str:
+    """The word networks of the IMDb recipe on all 25,000 test reviews."""
+    return _run_table("imdb-all")
 
 
 def imperative() -> str:
@@ -125,6 +137,12 @@ def pruning() -> str:
     return _markdown(["student", "MB", "accuracy %", "95 % interval", "time"], rows) + f"\n\n{note}"
 
 
+def overconfidence() -> str:
+    """Students of a sure teacher and of less sure ones."""
+    header, rows, note = overconfidence_table.table(RESULTS / "overconfidence")
+    return _markdown(header, rows) + f"\n\n{note}"
+
+
 def _main_run(task: str) -> dict[str, Any]:
     """The run of the recipe's own seed: the one in which speed was measured."""
     runs = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(_files(task))]
@@ -185,8 +203,9 @@ def _markdown(header: list[str], rows: list[list[str]]) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "emotion": emotion, "sst2": sst2, "imperative": imperative, "headlines": headlines,
-    "training": training, "startup": startup,    "processes": processes, "pruning": pruning,
+    "emotion": emotion, "sst2": sst2, "imdb": imdb, "imdb-all": imdb_all, "imperative": imperative,
+    "headlines": headlines, "training": training, "startup": startup, "processes": processes, "pruning": pruning,
+    "overconfidence": overconfidence,
 }  # fmt: skip
 
 if __name__ == "__main__":

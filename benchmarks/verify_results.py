@@ -57,7 +57,8 @@ class Run:
     @property
     def resampling(self) -> tuple[int, int]:
         """Number of resamples and seed of every bootstrap."""
-        return self.results["recipe"]["benchmark"]["bootstrap"], self.results["seed"]
+        resamples = self.results.get("bootstrap")  # files of before it was stored have it in their recipe
+        return resamples or self.results["recipe"]["benchmark"]["bootstrap"], self.results["seed"]
 
     def predictions(self, model: str) -> NDArray[np.int64]:
         """The chosen label of each text; `model` as name/variant."""

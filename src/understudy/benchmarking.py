@@ -84,8 +84,8 @@ def benchmark(
         pipeline = _add_speed(rows, entries, None if lead else teacher, data, test, config, progress)
         results = {
             "task": source.task.name, "kind": source.task.kind, "task_metric": source.task.metric,
-            "labels": list(source.task.labels), "seed": seed, "machine": describe(), "versions": versions(),
-            "data": source.measurements,
+            "labels": list(source.task.labels), "seed": seed, "bootstrap": config.bootstrap, "machine": describe(),
+            "versions": versions(), "data": source.measurements,
             "models": [pipeline, *rows] if pipeline else rows,
             "comparisons": _comparisons(entries, answers, test, source.task, config, seed), **notes,
             "remarks": [*notes.get("remarks", []), *said],

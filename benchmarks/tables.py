@@ -90,9 +90,11 @@ def _sentence(task: str, name: str) -> str:
     estimate, reference = model["metrics"]["test"][metric], teacher["metrics"]["test"][metric]
     interval = "–".join(f"{100 * bound:.1f}" for bound in estimate["ci95"])
     seeds = f"median of {len(values)} seeds, " if len(values) > 1 else ""
+    megabytes, theirs = model["bytes"] / 1e6, teacher["bytes"] / 1e6
     return (
         f"{task}, {name} {variant.upper()}: {metric} {median(values):.2f} [{interval}] "
-        f"({seeds}test, n = {estimate['n']:,}; teacher {100 * reference['value']:.2f}), {model['bytes'] / 1e6:.1f} of {teacher['bytes'] / 1e6:.1f} MB, "
+        f"({seeds}test, n = {estimate['n']:,}; teacher {100 * reference['value']:.2f}), "
+        f"{megabytes:.1f} of {theirs:.1f} MB, "
         f"{model['speedup_vs']['pipeline']:.0f} × the pipeline, {model['speedup_vs']['onnx_fp32']:.0f} × ONNX FP32"
     )
 

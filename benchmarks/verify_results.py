@@ -1,4 +1,4 @@
-"""Recompute every quality figure in benchmarks/results from the committed test logits, and check the pages' tables.
+"""Recompute every quality figure of the runs in benchmarks/results from their test logits, and check the pages' tables.
 
     python benchmarks/verify_results.py          (also `make verify-results`)
 

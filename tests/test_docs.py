@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,15 @@ def test_the_reference_of_the_settings_is_up_to_date() -> None:
     assert (ROOT / "docs/recipe.md").read_text(encoding="utf-8") == made, "run `make docs`"
     keys = {name for kind in TEACHER_KINDS.values() for name in kind.model_fields}
     assert {f"`{name}`" for name in keys - {"kind"}} <= set(re.findall("`.*?`", made))
+
+
+def test_the_map_of_the_code_has_every_module_once() -> None:
+    home = ROOT / "src" / "understudy"
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Map of the code")[2].partition("```\n\n")[0]
+    found = Counter(re.findall(r"(?<![\w/])(\w+\.py|\w+/)(?=\s)", text))
+    modules = {path.name for path in [*home.glob("*.py"), *home.glob("training/*.py")]} - {"__main__.py"}
+    folders = {f"{path.parent.name}/" for path in home.glob("*/__init__.py")} | {"starter/", "recipes/", "benchmarks/"}
+    assert found == Counter(modules | folders)
 
 
 def test_quoted_messages_are_messages() -> None:

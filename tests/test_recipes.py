@@ -141,7 +141,7 @@ def test_the_imperative_recipe_takes_a_users_own_code_mixed_file(tmp_path: Path)
     for number in range(200):
         asks = number % 2
         text = f'{", ".join(rng.sample(words, 2))} "{" ".join(rng.sample(words, 8))}" {"dao" if asks else "chhilo"}'
-        pairs += [(text, "request" if asks else "chat"), (f"{text}!!", "request" if asks else "chat")]
+        pairs += [(text, "request" if asks else "chat"), (f"{text} bhai", "request" if asks else "chat")]
     rng.shuffle(pairs)
     tiny.write_csv(tmp_path / "messages.csv", pairs, ("sentence", "label"))
     recipe = (HOME / "imperative-bert-tiny.toml").read_text(encoding="utf-8")
@@ -155,7 +155,7 @@ def test_the_imperative_recipe_takes_a_users_own_code_mixed_file(tmp_path: Path)
     assert [len(split) for split in splits.values()] == [280, 60, 60]  # 70, 15 and 15 %
     assert all(abs(split.labels.mean() - 0.5) < 0.03 for split in splits.values())
     assert sorted(text for split in splits.values() for text in split.texts) == sorted(text for text, _ in pairs)
-    sides = [{text.rstrip("!") for text in split.texts} for split in splits.values()]
+    sides = [{text.removesuffix(" bhai") for text in split.texts} for split in splits.values()]
     assert sum(map(len, sides)) == len(set.union(*sides))  # nobody's near-duplicate is on another side
 
 

@@ -3,7 +3,8 @@
 python benchmarks/soft_labels.py runs/imdb benchmarks/results/imdb/soft_labels.parquet
 
 The file serves as a teacher: `[teacher] kind = "table"`, `id = "id"`, `scale = "logit"`, with the recipe's own [data]
-and seed, trains further students without the hours that the teacher took.
+and seed, trains further students without the hours that the teacher took: those that start from nothing or from a hub.
+A cut, and `teacher_embeddings`, take weights from the teacher itself.
 """
 
 from __future__ import annotations

@@ -112,8 +112,9 @@ def _confidence_table(results: Results) -> Table:
 
 def class_tables(results: Results) -> list[Table]:
     """F1, precision and recall by label: of the shown models and the bag of words, then of every file of a model."""
-    measured = [m for m in results["models"] if m["score"] and m["variant"] != "none"]  # not the constant answer
-    first = [m for m in [*shown(results), bag_of_words_of(results)] if m and m["score"]]
+    scored = [m for m in results["models"] if m["score"] and m["per_class"]]
+    measured = [m for m in scored if m["variant"] != "none"]  # not the constant answer
+    first = [m for m in [*shown(results), bag_of_words_of(results)] if m and m in scored]
     tables = [_class_table(results, "Per label", first)] if first else []
     there = {m["key"] for m in first}
     for name in dict.fromkeys(m["name"] for m in measured if m["key"] not in there):

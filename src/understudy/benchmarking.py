@@ -54,6 +54,7 @@ def benchmark(
     training histories) go into results.json as they are. Raises InputError for two models of one name and variant.
     """
     progress = progress or Silent()
+    speed.check_device(config.provider)
     source = Artifact.load(data, "data")
     lead = Lead.of(teacher, labels)
     _refuse_doubles(entries)
@@ -236,7 +237,7 @@ def _add_speed(
     model = Artifact.load(teacher, "model") if teacher and config.pipeline else None
     kind = model.task.kind if model and model.task else "single"
     if model and model.text:
-        runners["teacher/torch"] = speed.pipeline_runner(str(model.path), model.text.max_length, kind)
+        runners["teacher/torch"] = speed.pipeline_runner(str(model.path), model.text.max_length, kind, config.provider)
     with progress.track("measure speed", len(threads) * len(speed.BATCHES)) as advance:
         speeds = speed.measure(list(runners.values()), texts, threads, config.repeats, advance)
     found = dict(zip(runners, speeds, strict=True))
@@ -260,9 +261,9 @@ def _note_speed(row: dict[str, Any], found: speed.Speed | None, baselines: Mappi
     row["peak_rss"], row["nodes"] = (found.peak_rss, found.nodes) if found else (None, None)
     row["load_ms"] = round(found.load_ms, 1) if found and found.load_ms else None
     row["speedup_vs"] = {
-        name: float(np.median(found.best[1] / baseline.best[1])) if found and baseline else None
-        for name, baseline in baselines.items()
+        name: found.ratio(baseline) if found and baseline else None for name, baseline in baselines.items()
     }
+    row |= {"gpu": found.gpu} if found and found.gpu else {}
 
 
 def _comparisons(

@@ -170,7 +170,7 @@ def open_session(model: str | Path, provider: str = "cpu") -> ort.InferenceSessi
 
     Raises InputError if it would run on another provider than the one asked for, which onnxruntime only warns of.
     """
-    wanted = _offered(provider)
+    wanted = offered(provider)
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -201,7 +201,7 @@ def nodes_by_provider(session: ort.InferenceSession) -> dict[str, int]:
     return found
 
 
-def _offered(provider: str) -> str:
+def offered(provider: str) -> str:
     """What onnxruntime calls a provider; raises InputError if the installed build has it not."""
     if provider not in PROVIDERS:
         raise InputError(f"unknown provider {provider!r}; choose one of {', '.join(PROVIDERS)}")

@@ -52,6 +52,7 @@ def compare_on_file(
     are 1/2.
     """
     progress = progress or Silent()
+    speed.check_device(config.provider)
     _check_names(models)
     names = _distinct_names(models)
     artifacts = {model: Artifact.load(Path(model), "model") for model in models if (Path(model) / MANIFEST).exists()}
@@ -83,7 +84,7 @@ def compare_on_file(
             {
                 "name": names[model], "bytes": _bytes(artifact) if artifact else None,
                 "metrics": {"file": {name: estimate.to_dict() for name, estimate in estimates.items()}},
-                "speed": found.rows, "peak_rss": found.peak_rss, "load_ms": found.load_ms, "nodes": found.nodes,
+                **found.facts(),
             }
         )  # fmt: skip
     pairs = combinations([names[model] for model in models], 2)
@@ -110,6 +111,7 @@ def time_on_sentences(
     The models are those of `compare_on_file`. Milliseconds are over all sentences of all passes; texts per second
     are the median of the passes. Lines with nothing in them are left out.
     """
+    speed.check_device(provider)
     _check_names(models)
     names = _distinct_names(models)
     artifacts = {model: Artifact.load(Path(model), "model") for model in models if (Path(model) / MANIFEST).exists()}
@@ -120,16 +122,7 @@ def time_on_sentences(
     ]
     with (progress or Silent()).track("measure speed", len(speed.BATCHES)) as advance:
         speeds = speed.measure(runners, texts, [1], runs, advance)
-    rows = [
-        {
-            "name": names[model],
-            "speed": found.rows,
-            "peak_rss": found.peak_rss,
-            "load_ms": found.load_ms,
-            "nodes": found.nodes,
-        }
-        for model, found in zip(models, speeds, strict=True)
-    ]
+    rows = [{"name": names[model], **found.facts()} for model, found in zip(models, speeds, strict=True)]
     return {"n": len(texts), "runs": runs, "machine": describe(), "versions": versions(), "models": rows}
 
 
@@ -176,8 +169,8 @@ def _runner(model: str, artifact: Artifact | None, max_length: int, provider: st
         return speed.artifact_runner(artifact, provider)
     if artifact is None or artifact.details.get("architecture") == "transformer":
         length = artifact.text.max_length if artifact and artifact.text else max_length
-        return speed.pipeline_runner(model, length, kind)
-    return speed.torch_runner(Path(model))
+        return speed.pipeline_runner(model, length, kind, provider)
+    return speed.torch_runner(Path(model), provider)
 
 
 def _ships(artifact: Artifact) -> bool:

@@ -12,11 +12,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+from . import gpu
+
 Provider = Literal["cpu", "cuda", "tensorrt", "openvino"]
 PROVIDERS: dict[str, str] = {  # what onnxruntime calls them
     "cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider",
     "openvino": "OpenVINOExecutionProvider",
 }  # fmt: skip
+GPU_PROVIDERS = ("cuda", "tensorrt")
 
 _RECORDED = ("understudy", "numpy", "onnxruntime", "tokenizers", "onnx", "torch", "transformers", "scikit-learn")
 _INSTRUCTION_SETS = (
@@ -72,7 +75,8 @@ def has_vnni(instructions: Sequence[str]) -> bool:
 
 
 def describe() -> dict[str, Any]:
-    """The machine as results record it."""
+    """The machine as results record it; `gpus` only where there are some."""
+    gpus = gpu.devices()
     return {
         "cpu": _cpu_field("model name") or platform.processor() or platform.machine(),
         "architecture": platform.machine(),
@@ -80,6 +84,7 @@ def describe() -> dict[str, Any]:
         "instruction_set": instruction_set(),
         "memory_bytes": _memory_bytes(),
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
+        **({"gpus": gpus} if gpus else {}),
     }
 
 

@@ -39,6 +39,7 @@ from .progress import Progress
 from .pseudo_labeling import pseudo_label
 from .reporting import model_card, report
 from .run_log import logged
+from .speed import check_provider
 from .teachers import OtherTeacher
 from .tracking import tracking
 
@@ -56,6 +57,8 @@ class Step:
 
 def run(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> dict[str, Any]:
     """Do all stages that are not done yet; returns the results. Raises RecipeError for a directory of another task."""
+    if not (out / "benchmark").exists():
+        check_provider(recipe.benchmark.provider)  # now, not after the training
     title = f"run of the task {recipe.task.name}"
     with claimed(out, recipe), logged(out, title, progress) as told, tracking(recipe, out, told) as record:
         work(list(plan(recipe, out, base, told)), told, record)

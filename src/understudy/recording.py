@@ -97,4 +97,14 @@ def _quality_rows(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _speed_rows(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    return [{"model": model["name"], "variant": model["variant"], **row} for model in models for row in model["speed"]]
+    rows = [
+        {"model": model["name"], "variant": model["variant"], **row, **_gpu(model)}
+        for model in models
+        for row in model["speed"]
+    ]
+    columns = dict.fromkeys(name for row in rows for name in row)  # some only of what ran on a GPU
+    return [dict.fromkeys(columns) | row for row in rows]
+
+
+def _gpu(model: Mapping[str, Any]) -> dict[str, str]:
+    return {"gpu": model["gpu"]} if "gpu" in model else {}

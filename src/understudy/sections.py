@@ -214,6 +214,6 @@ class BenchmarkConfig(Section):
     speed_texts: Positive = Field(400, description="test texts in a timed pass")
     repeats: Positive = Field(3, description="interleaved timed passes per model; the median counts")
     bootstrap: int = Field(2000, ge=100, description="resamples behind an interval")
-    provider: Provider = Field("cpu", description="what onnxruntime runs the models on")
+    provider: Provider = Field("cpu", description="what runs ONNX files; cuda, tensorrt: PyTorch, too, is on the GPU")
     pipeline: bool = Field(True, description="time the teacher in a plain transformers pipeline, too")
     predictions: bool = Field(True, description="write each model's answers beside the test texts, as CSV")

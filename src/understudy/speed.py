@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import gpu
 from .artifact import Artifact
-from .classifier import Classifier
+from .classifier import Classifier, offered
 from .errors import WorkError
-from .machine import available_cores
+from .machine import GPU_PROVIDERS, available_cores
 
 BATCHES = (1, 32, 256)
 TORCH_VARIANTS = ("torchscript", "exported", "torch-fp16")  # files of a student that torch must run
@@ -34,20 +35,34 @@ class Runner:
     options: tuple[str, ...] = ()
     batches: tuple[int, ...] = BATCHES
     loads: bool = True  # from files; a process that fits its model tells nothing of load time and memory
+    gpu: bool = False  # it runs on one, whose memory and energy are asked for
 
     def command(self, threads: int) -> list[str]:
         """The command line for so many threads."""
         return [sys.executable, "-m", self.module, *self.what, str(threads), *self.options]
 
 
+def check_device(provider: str) -> None:
+    """Refuse a provider of a GPU that is not there, before anything is measured."""
+    if provider in GPU_PROVIDERS:
+        gpu.require(provider)
+
+
+def check_provider(provider: str) -> None:
+    """The same for what ONNX files are to run on, too."""
+    check_device(provider)
+    offered(provider)
+
+
 def classifier_runner(path: Path, provider: str = "cpu") -> Runner:
     """An artifact in the runtime."""
-    return Runner("understudy.worker", ("classifier", str(path)), (provider,))
+    return Runner("understudy.worker", ("classifier", str(path)), (provider,), gpu=provider in GPU_PROVIDERS)
 
 
-def torch_runner(path: Path) -> Runner:
-    """An artifact of a form that torch runs."""
-    return Runner("understudy.training.torch_worker", (str(path),))
+def torch_runner(path: Path, provider: str = "cpu") -> Runner:
+    """An artifact of a form that torch runs, on the device of the provider."""
+    device = _torch_device(provider)
+    return Runner("understudy.training.torch_worker", (str(path),), (device,), gpu=device != "cpu")
 
 
 def tfidf_runner(data: Path) -> Runner:
@@ -55,15 +70,23 @@ def tfidf_runner(data: Path) -> Runner:
     return Runner("understudy.worker", ("tfidf", str(data)), loads=False)
 
 
-def pipeline_runner(what: str, max_length: int, kind: str) -> Runner:
+def pipeline_runner(what: str, max_length: int, kind: str, provider: str = "cpu") -> Runner:
     """A torch classifier for a task of that kind in a plain transformers pipeline, batch 1 and 32."""
-    return Runner("understudy.training.pipeline_worker", (what,), (str(max_length), kind), batches=(1, 32))
+    device = _torch_device(provider)
+    options = (str(max_length), kind, device)
+    return Runner("understudy.training.pipeline_worker", (what,), options, batches=(1, 32), gpu=device != "cpu")
+
+
+def _torch_device(provider: str) -> str:
+    """Where torch runs what is compared with ONNX files on a provider: OpenVINO's is the CPU, too."""
+    return "cuda" if provider in GPU_PROVIDERS else "cpu"
 
 
 def artifact_runner(artifact: Artifact, provider: str = "cpu") -> Runner:
     """What a student ships as: ONNX in the runtime, or a form that torch runs."""
-    if artifact.details.get("variant") in TORCH_VARIANTS:
-        return torch_runner(artifact.path)
+    variant = artifact.details.get("variant")
+    if variant in TORCH_VARIANTS:  # TorchScript is bound to the device that it was traced on
+        return torch_runner(artifact.path, "cpu" if variant == "torchscript" else provider)
     return classifier_runner(artifact.path, provider)
 
 
@@ -71,7 +94,7 @@ def logits_of(artifact: Artifact, texts: Sequence[str], provider: str = "cpu") -
     """Raw logits (n, labels) of an artifact: by `Classifier`, or where torch must run it by its worker."""
     if artifact.details.get("variant") not in TORCH_VARIANTS:
         return Classifier(artifact, provider=provider).logits(texts)
-    with workers([torch_runner(artifact.path)], available_cores()) as (worker,):
+    with workers([artifact_runner(artifact, provider)], available_cores()) as (worker,):
         return worker.logits(texts)
 
 
@@ -84,6 +107,18 @@ class Speed:
     peak_rss: int | None = None
     load_ms: float | None = None
     nodes: dict[str, int] | None = None  # of an ONNX graph, by the provider that ran them
+    gpu: str | None = None  # the name of the one that it ran on
+
+    def facts(self) -> dict[str, Any]:
+        """What results record of it; a GPU only where there was one."""
+        found = {"speed": self.rows, "peak_rss": self.peak_rss, "load_ms": self.load_ms, "nodes": self.nodes}
+        return found | ({"gpu": self.gpu} if self.gpu else {})
+
+    def ratio(self, baseline: Speed) -> float | None:
+        """How many times its texts per second; None for what ran on another device, which says nothing of models."""
+        if self.gpu != baseline.gpu:
+            return None
+        return float(np.median(self.best[1] / baseline.best[1]))
 
 
 class Worker:
@@ -177,7 +212,7 @@ def measure(
                     if count == threads[0] and runner.loads:
                         found = worker.ask({"do": "memory"})
                         speed.peak_rss, speed.load_ms = int(found["peak_rss"]), worker.load_ms
-                        speed.nodes = found["nodes"]
+                        speed.nodes, speed.gpu = found["nodes"], found["gpu"]
     return speeds
 
 
@@ -203,6 +238,8 @@ def _time_batch(
     for index in timed:
         rates = np.array([1000 * total / times.sum() for times in passes[index]])
         _record(speeds[index], threads, batch, np.concatenate(passes[index]), rates)
+        if runners[index].gpu:
+            speeds[index].rows[-1] |= alive[index].ask({"do": "gpu", "texts": str(texts), "batch": batch})
 
 
 def _record(speed: Speed, threads: int, batch: int, times: NDArray[np.float64], rates: NDArray[np.float64]) -> None:

@@ -11,6 +11,7 @@ import click
 from ..config import BenchmarkConfig
 from ..errors import InputError
 from ..kinds import SEPARATOR
+from ..machine import PROVIDERS
 from .options import directory, flags, out_directory, settle
 
 _RUNS = 10  # of --sentences
@@ -130,6 +131,22 @@ def _print_times(
         click.echo(f"{model['name']:<32}{times}{row['texts_per_second']:>10,.0f}")
     what = f"{found['n']:,} sentence{'s' if found['n'] > 1 else ''}, {runs:,} run{'s' if runs > 1 else ''}"
     click.echo(f"ms per sentence, one at a time, one thread; {what}, the models in turns, after a warm-up")
+    _print_devices(found["models"])
+
+
+def _print_devices(models: list[dict[str, Any]]) -> None:
+    """Where each model ran and what it took of a GPU, if any ran elsewhere than on the CPU by its provider."""
+    cpu = {PROVIDERS["cpu"]}
+    if not any("gpu" in model or set(model["nodes"] or cpu) - cpu for model in models):
+        return
+    for model in models:
+        nodes = "".join(f", {count} nodes by {name}" for name, count in (model["nodes"] or {}).items() if count)
+        click.echo(f"{model['name']}: on {model.get('gpu', 'the CPU')}{nodes}")
+        for row in (row for row in model["speed"] if "gpu" in model and row["threads"] == 1):
+            memory, watts, joules = (row[name] for name in ("gpu_memory", "gpu_watts", "gpu_joules_per_1000"))
+            facts = [f"{memory / 1e6:,.0f} MB of its memory"] if memory else []
+            facts += [f"{watts:.0f} W, {joules:.1f} J per 1,000 texts"] if watts is not None else []
+            click.echo(f"  batch {row['batch']}: {', '.join(facts) or 'the driver tells no memory and no energy'}")
 
 
 def _on_test_split(
@@ -158,6 +175,7 @@ def _print(results: dict[str, Any]) -> None:
     )
     for model in results["models"]:
         click.echo(_row(model, metric))
+    _print_devices(results["models"])
     for pair in results["comparisons"]:
         d, p = pair["difference"], pair["mcnemar"]["p"]
         low, high = (100 * bound for bound in d["ci95"])

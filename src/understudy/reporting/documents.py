@@ -12,6 +12,7 @@ from ..label_mapping import mapped_names
 from ..soft_terms import SOFT_TERMS, whole_loss
 from .calibration import study_tables
 from .columns import as_text
+from .devices import device_table, gpu_table, place
 from .findings import sentences
 from .formats import compact, digits, escape_markdown, megabytes, percent, plain, toml
 from .tables import (
@@ -46,6 +47,7 @@ def model_card(results: Results, model: Model) -> str:
         **described(results), model=chosen, file=file, made=made, teacher=teacher_of(results) or {"key": ""},
         term=SOFT_TERMS[made.get("loss", "kl")], loss=whole_loss(made, results["kind"]),
         metadata=_metadata(results, chosen), several=results["kind"] == "multi",
+        place=place(results, chosen), on_gpu=gpu_table({"models": [chosen]}).rows,
     )  # fmt: skip
 
 
@@ -75,7 +77,7 @@ def described(results: Results) -> dict[str, Any]:
     details = {
         "answers": [*class_tables(results), comparison_table(results)],
         "confidence": [*study_tables(results), calibration_table(results)],
-        "measured": [threshold_table(results), speed_table(results)],
+        "measured": [threshold_table(results), speed_table(results), device_table(results), gpu_table(results)],
         "data": data_tables(results),
     }
     filled = {name: [table for table in tables if table.rows] for name, tables in details.items()}

@@ -88,8 +88,9 @@ def _about_best(results: Results, best: Model, split: str) -> list[str]:
     facts = [f"{name} is {megabytes(best['bytes']).text} MB"]
     if teacher and teacher["bytes"] and best["bytes"]:
         facts[0] += f", {digits(teacher['bytes'] / best['bytes'])} times smaller than the teacher"
+    on = f", {best['gpu']}" if "gpu" in best else ""
     if best["p50"]:
-        facts.append(f"it answers one text in {digits(best['p50'])} ms (median, one thread)")
+        facts.append(f"it answers one text in {digits(best['p50'])} ms (median, one thread{on})")
     if best["speedup_vs"].get("pipeline"):
         speed = digits(best["speedup_vs"]["pipeline"])
         facts.append(f"it does {speed} times the texts per second of the teacher in a transformers pipeline")

@@ -77,6 +77,10 @@ def plain(name: str, value: Any) -> str:
     """A fact about the machine."""
     if name.endswith("_bytes") and value:
         return f"{value / 1e9:.1f} GB"
+    if name == "gpus":
+        return "; ".join(
+            f"{one['name']}, {(one['memory_bytes'] or 0) / 1e9:.1f} GB, driver {one['driver']}" for one in value
+        )
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

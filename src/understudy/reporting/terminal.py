@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -9,8 +11,10 @@ from rich.text import Text
 
 from .calibration import study_tables
 from .columns import in_columns
+from .devices import device_table, gpu_table
 from .findings import findings
 from .formats import digits, megabytes, percent
+from .tables import Table as Document
 from .view import Results, counted, metric_name, prepared
 
 
@@ -35,13 +39,18 @@ def summary_table(results: Results) -> Table:
 
 def print_calibration(results: Results) -> None:
     """The tables of the calibration study, to standard output; `results` as `calibration_report` gives them."""
+    _print_tables(study_tables(results))
+
+
+def _print_tables(tables: Sequence[Document]) -> None:
+    """Tables of the documents; those without rows are left out."""
     console = _wide_console()
-    for study in study_tables(results):
-        if not study.rows:
+    for one in tables:
+        if not one.rows:
             continue
-        table = in_columns(study)
-        table.title, table.title_justify = study.title, "left"
-        table.caption, table.caption_justify = study.note, "left"
+        table = in_columns(one)
+        table.title, table.title_justify = one.title, "left"
+        table.caption, table.caption_justify = one.note, "left"
         console.print(table)
 
 
@@ -56,5 +65,6 @@ def print_summary(results: Results) -> None:
     """The table and what it says, to standard output; at least 100 columns wide where that is not a terminal."""
     console = _wide_console()
     console.print(summary_table(results))
+    _print_tables([device_table(prepared(results)), gpu_table(prepared(results))])  # without rows but on a GPU
     for sentence in findings(results):
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export.passes import move_to_device_pass
 
 from ..artifact import Artifact
 from ..errors import ArtifactError, WorkError, first_line
@@ -23,6 +24,7 @@ from . import networks
 from .networks import Network
 
 SCRIPT, PROGRAM = "model.ts", "model.pt2"
+CPU = torch.device("cpu")
 
 
 class Opened(nn.Module):
@@ -56,22 +58,26 @@ def write(network: Network, inference: nn.Module, directory: Path, form: str) ->
             raise WorkError(f"torch cannot turn {name} into {form}: {first_line(error)}; leave it out") from None
 
 
-def open_file(directory: Path) -> Opened:
-    """The module of a TorchScript archive or an exported program."""
+def open_file(directory: Path, device: torch.device = CPU) -> Opened:
+    """The module of an exported program, on that device, or of a TorchScript archive, which stays on the CPU.
+
+    Both were traced there; an exported program can be moved, a trace has the device in its code.
+    """
     with quiet_torch():
         if (directory / SCRIPT).exists():
             held = torch.jit.load(str(directory / SCRIPT), map_location="cpu")
         else:
-            held = torch.export.load(directory / PROGRAM).module()
+            program = torch.export.load(directory / PROGRAM)
+            held = (program if device == CPU else move_to_device_pass(program, device)).module()
     return Opened(lambda ids, mask: held(ids, mask))  # not as a child, which could not be put into evaluation mode
 
 
-def open_form(artifact: Artifact) -> nn.Module:
-    """The module of an artifact in any of the forms, in evaluation mode; raises ArtifactError."""
+def open_form(artifact: Artifact, device: torch.device = CPU) -> nn.Module:
+    """The module of an artifact in any of the forms, in evaluation mode on that device; raises ArtifactError."""
     if not {SCRIPT, PROGRAM} & set(artifact.files):
-        return networks.load(artifact).module
+        return networks.load(artifact).module.to(device)
     try:
-        return open_file(artifact.path)
+        return open_file(artifact.path, device)
     except Exception as error:
         raise ArtifactError(f"{artifact.path} holds no model that can be loaded: {first_line(error)}") from None
 

@@ -1,6 +1,6 @@
 """A worker process for an artifact that torch runs: TorchScript, an exported program, a torch directory.
 
-Started as `python -m understudy.training.torch_worker PATH THREADS`.
+Started as `python -m understudy.training.torch_worker PATH THREADS DEVICE`; DEVICE is cpu or cuda.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..gpu import Gpu
 from ..worker import Subject, answer_questions, limit_threads
 
 
-def _load(path: Path, threads: int) -> Subject:
+def _load(path: Path, threads: int, name: str) -> Subject:
     import numpy as np
     import torch
     from numpy.typing import NDArray
@@ -21,13 +22,16 @@ def _load(path: Path, threads: int) -> Subject:
     from ..classifier import TOKENIZER_FILE, TOKENS_PER_RUN, decision_of
     from ..tokenization import TextEncoder, batches
     from . import torch_files
+    from .gpu_timing import on_device
+    from .loop import choose_device
 
+    device = choose_device(name)
     torch.set_num_threads(threads)
     artifact = Artifact.load(path, "model", verify=True)
     assert artifact.task is not None and artifact.text is not None
     labels = artifact.task.labels
     encoder = TextEncoder.load(path / TOKENIZER_FILE, artifact.text)
-    module = torch_files.open_form(artifact).eval()
+    module = torch_files.open_form(artifact, device).eval()
 
     def logits(texts: Sequence[str]) -> NDArray[np.float32]:
         """As `Classifier` does it: texts of equal length together, nothing padded."""
@@ -35,18 +39,19 @@ def _load(path: Path, threads: int) -> Subject:
         result = np.empty((len(texts), len(labels)), dtype=np.float32)
         with torch.inference_mode():
             for rows in batches(tokens, TOKENS_PER_RUN):
-                ids = torch.from_numpy(np.stack([tokens[row] for row in rows]))
-                result[rows] = module(ids, torch.ones_like(ids)).numpy()
+                ids = torch.from_numpy(np.stack([tokens[row] for row in rows])).to(device)
+                result[rows] = module(ids, torch.ones_like(ids)).cpu().numpy()
         return result
 
-    return Subject(lambda texts: decision_of(artifact).probabilities(logits(texts)), logits, labels)
+    subject = Subject(lambda texts: decision_of(artifact).probabilities(logits(texts)), logits, labels)
+    return on_device(name, subject)
 
 
 def main() -> None:
     """Entry point of the process."""
-    path, threads = Path(sys.argv[1]), int(sys.argv[2])
+    path, threads, device = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     limit_threads(threads)
-    answer_questions(lambda: _load(path, threads))
+    answer_questions(lambda: _load(path, threads, device), None if device == "cpu" else Gpu())
 
 
 if __name__ == "__main__":

@@ -188,7 +188,8 @@ PROMISED = {  # what they promise, by part of docs/seeds.md, as it is called the
     "Benchmark and comparison": (
         "parameters, compression ratio, bytes", "latency over N runs of a file of sentences",
         "latency per batch size, speed-up", "GPU memory per process, power, energy",
-        "benchmark as CSV; FP32 against INT8", "one report of original, quantised and distilled", "trade-off table of the teacher and all students",
+        "benchmark as CSV; FP32 against INT8", "one report of original, quantised and distilled",
+        "trade-off table of the teacher and all students",
     ),
     "Inference and the rest": (
         "predictions for a file", "one text, label and probabilities", "an inference API, real-time serving",

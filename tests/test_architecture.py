@@ -46,7 +46,7 @@ LAYERS = (
     },
     {"layer_checks"},  # of a recipe, from the configs of its models
     {"comparison", "tracking"},  # a benchmark of any model on any file; MLflow
-    {"claiming", "variants"},
+    {"claiming", "variants", "students"},
     {"pipeline"},
     {"estimating", "searching", "display"},
     {"commands"},
@@ -146,7 +146,7 @@ def loaded_after(code: str, *packages: str) -> str:
 def test_the_torch_wall() -> None:
     modules = [
         *("classifier", "predicting", "quantization", "calibration", "benchmarking", "comparison", "reporting"),
-        *("reporting.plots", "preparation", "worker", "variants", "pipeline", "estimating", "searching"),
+        *("reporting.plots", "preparation", "worker", "variants", "students", "pipeline", "estimating", "searching"),
         *("tracking", "display", "cli", *(f"commands.{file.stem}" for file in (SRC / "commands").glob("*.py"))),
     ]
     code = "import importlib\n" + "\n".join(f"importlib.import_module('understudy.{name}')" for name in modules)

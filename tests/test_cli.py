@@ -121,6 +121,10 @@ def test_a_recipe_that_cannot_be_used(call: Call, home: Path) -> None:
     assert refused(call, "run", home / "no.toml", "--out", home / "out") == f"{home / 'no.toml'}: no such recipe"
     absent = home / "absent"
     assert refused(call, *run, "--data", absent) == f"--data {absent}: no such directory"
+    for names_given in ("half,cn", ""):
+        wrong = names_given.removeprefix("half,")
+        message = f"--students: the recipe has no student {wrong!r}; it has half, fresh, cnn"
+        assert refused(call, *run, "--students", names_given) == message
     edit(home, "seed = 5", "sede = 5")
     assert refused(call, *run) == f"{recipe}: unknown key 'sede'; did you mean 'seed'?"
     edit(home, "sede = 5", "seed = [5")

@@ -145,7 +145,8 @@ def test_a_student_without_a_known_kind(student: dict[str, Any], message: str) -
         ),
         (
             {"variants": ["int4"]},
-            "variants.0: input should be 'fp32', 'fp16', 'int8', 'torchscript', 'exported' or 'torch-fp16', got 'int4'",
+            "variants.0: input should be 'fp32', 'fp16', 'int8', 'int8-dynamic', 'torchscript', 'exported' or "
+            "'torch-fp16', got 'int4'",
         ),
         ({"students": students({"layers": "all"})}, "students.0.layers: input should be a valid integer, got 'all'"),
         (
@@ -273,6 +274,10 @@ def test_layers_are_a_number_or_a_list(layers: int | list[int]) -> None:
             "students.0: recovery_epochs come after pruning: set prune_heads or prune_units, or remove it",
         ),
         (
+            {"students": students({"kind": "textcnn", "recovery_epochs": 3})},
+            "students.0: recovery_epochs come after pruning: set prune_filters, or remove it",
+        ),
+        (
             {"students": students({}, {"name": "s"})},
             "students must have distinct names, got s, s",
         ),
@@ -283,6 +288,25 @@ def test_layers_are_a_number_or_a_list(layers: int | list[int]) -> None:
         (
             {"students": students({"name": "a-no-teacher"})},
             "students.0.name: 'a-no-teacher' is the name of another model of the run; choose another",
+        ),
+        (
+            {"quantize": {"method": "dynamic"}, "variants": ["int8", "int8-dynamic"]},
+            "variants: int8 is dynamic already, by quantize.method: remove int8-dynamic",
+        ),
+        (
+            {"quantize": {"method": "dynamic"}, "teacher": {"variants": ["int8-dynamic", "int8"]}},
+            "variants: int8 is dynamic already, by quantize.method: remove int8-dynamic",
+        ),
+        (
+            {"students": students({}, {"kind": "bilstm"}), "variants": ["exported"]},
+            "variants leave no file of s1: torch.export cannot write a bilstm student; add another variant",
+        ),
+        (
+            {
+                "teacher": {"kind": "table", "path": "t.csv", "variants": ["int8"]},
+                "students": students({"kind": "textcnn"}),
+            },
+            "key 'teacher.variants' is for teachers of kind model, not table",
         ),
         ({"students": students({"max_length": 3})}, "students.0.max_length: must be 0 or at least 4, got 3"),
         ({"students": []}, "students: list should have at least 1 item after validation, not 0, got []"),
@@ -413,6 +437,15 @@ def test_every_setting_of_distill_reaches_every_kind(kind: str) -> None:
     assert all(value != DistillConfig.model_fields[name].default for name, value in distill.items())
 
 
+@pytest.mark.parametrize(
+    ("kind", "later"), [("textcnn", {"prune_filters": 0.5}), ("transformer", {"prune_heads": 0.5, "prune_units": 0.25})]
+)
+def test_keys_that_came_later_are_no_part_of_what_was_made_without_them(kind: str, later: dict[str, Any]) -> None:
+    plain, given = ({"kind": kind}, {"kind": kind, "recovery_epochs": 1} | later)
+    (one, other) = read(students=students(plain, given)).students
+    assert set(other.model_dump()) - set(one.model_dump()) == {*later, "recovery_epochs"}
+
+
 def test_a_student_with_its_own_loss_inherits_what_that_reads() -> None:
     distill = {"loss": "dkd", "temperature": 3.0, "other_weight": 8.0, "correct_teacher": True}
     own = [{}, {"loss": "mse"}, {"loss": "bce"}, {"loss": "kl", "temperature": 1.5}]
@@ -495,10 +528,9 @@ def test_every_setting_is_described() -> None:
     assert bare == set()
 
 
-def test_a_form_that_torch_cannot_write_is_refused_before_anything_is_trained() -> None:
-    raw = {
-        "task": {"name": "t", "labels": ["a", "b"]}, "data": {"train": "t.csv"}, "students": [{"kind": "bilstm"}],
-        "variants": ["fp32", "exported"],
-    }  # fmt: skip
-    with pytest.raises(RecipeError, match=r"torch\.export cannot write a bilstm student"):
-        parse(Recipe, raw, "r.toml")
+def test_the_teachers_fp32_file_is_always_made_and_first() -> None:
+    """And the files change nothing of how the teacher is trained."""
+    given = [{}, {"variants": []}, {"variants": ["int8", "fp32", "int8"]}, {"variants": ["fp32", "torchscript"]}]
+    teachers = [parse(TeacherConfig, raw, "x") for raw in given]
+    assert [t.variants for t in teachers] == [["fp32"], ["fp32"], ["fp32", "int8"], ["fp32", "torchscript"]]
+    assert all(teacher.model_dump() == teachers[0].model_dump() for teacher in teachers)

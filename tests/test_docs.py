@@ -158,7 +158,7 @@ PROMISED = {  # what they promise, by part of docs/seeds.md, as it is called the
     "Students": (
         "DistilRoBERTa, DistilBERT, MiniLM-L12, TinyBERT-4L", "BERT-tiny", "TextCNN with its own word vocabulary",
         "BiLSTM, small transformer", "a smaller sibling of the teacher",
-        "a student with another tokenizer, done right", "all students in one command",
+        "a student with another tokenizer, done right", "all students, or some, in one command",
     ),
     "Distillation": (
         "KL on softened logits × T² and cross-entropy", "probabilities as targets",

@@ -30,7 +30,7 @@ from understudy.space import TuneConfig
     ("command", "section", "left_out"),
     [
         ("prepare", DataConfig, {"unlabeled", "normalize"}),
-        ("train", TeacherConfig, {"label_map", "kind"}),
+        ("train", TeacherConfig, {"label_map", "kind", "variants"}),
         ("label", LabelConfig, set()),
         ("distill", DistillConfig, {"layer_map"}),
         ("export", ExportConfig, set()),

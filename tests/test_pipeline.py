@@ -16,11 +16,13 @@ import pytest
 
 from making import moments
 from understudy.artifact import Artifact
-from understudy.config import load_recipe
+from understudy.config import Recipe, load_recipe
 from understudy.errors import DataError, RecipeError
+from understudy.estimating import estimate
 from understudy.pipeline import plan, run
 from understudy.progress import Silent
 from understudy.quantization import GateRefusedError, quantize
+from understudy.students import only
 
 
 class Listener(Silent):
@@ -105,19 +107,63 @@ def test_a_refused_file_is_said_in_the_report_and_nobody_measures_it(
     workshop: Path, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(source: Path, *given: Any, precision: str, **named: Any) -> Artifact:
-        if source.parent.name == "cnn" and precision == "int8":
-            raise GateRefusedError("int8 of cnn/fp32 was refused: it loses too much")
+        if precision == "int8" and (source.parent.name == "cnn" or source.name == "teacher-fp32"):
+            raise GateRefusedError(f"int8 of {source.parent.name} was refused: it loses too much")
         return quantize(source, *given, precision=precision, **named)
 
     monkeypatch.setattr("understudy.variants.quantize", refuse)
     out = shutil.copytree(finished_run, tmp_path / "run")
     listener = Listener()
-    results = run(load_recipe(workshop / "recipe.toml"), out, workshop, listener)
+    results = run(with_teacher_files(load_recipe(workshop / "recipe.toml"), "int8"), out, workshop, listener)
     assert "benchmark is made again, because of another recipe" in [n.split("/", 1)[-1] for n in listener.notes]
-    assert not (out / "students/cnn/int8").exists()
-    assert "cnn/int8" not in {f"{model['name']}/{model['variant']}" for model in results["models"]}
-    assert results["refused"] == ["int8 of cnn/fp32 was refused: it loses too much"]
-    assert "Refused: int8 of cnn/fp32 was refused: it loses too much." in (out / "report/report.md").read_text()
+    assert not (out / "students/cnn/int8").exists() and not (out / "teacher-int8").exists()
+    found = {f"{model['name']}/{model['variant']}" for model in results["models"]}
+    assert not {"cnn/int8", "teacher/int8"} & found
+    assert results["refused"] == [f"int8 of {name} was refused: it loses too much" for name in ("run", "cnn")]
+    assert "Refused: int8 of cnn was refused: it loses too much." in (out / "report/report.md").read_text()
+    assert "Refused: int8 of run was refused: it loses too much." in (out / "report/report.md").read_text()
+
+
+def with_teacher_files(recipe: Recipe, *variants: str) -> Recipe:
+    teacher = recipe.teacher.model_copy(update={"variants": ["fp32", *variants]})
+    return recipe.model_copy(update={"teacher": teacher})
+
+
+def test_the_teachers_files_and_both_kinds_of_int8_are_measured_beside_the_students(
+    workshop: Path, finished_run: Path, tmp_path: Path
+) -> None:
+    """On some of the students: nothing that is there is made again, now or when all are asked for later."""
+    out, recipe = shutil.copytree(finished_run, tmp_path / "run"), load_recipe(workshop / "recipe.toml")
+    quick = recipe.benchmark.model_copy(update={"speed_texts": 8, "bootstrap": 100, "pipeline": False})
+    changes = {"variants": ["int8", "int8-dynamic"], "benchmark": quick}
+    whole = with_teacher_files(recipe, "fp16", "int8").model_copy(update=changes)
+    listener = Listener()
+    results = run(only(whole, ["cnn"]), out, workshop, listener)
+    again = {note.split(" is made")[0] for note in listener.notes if "again" in note}
+    assert again == {"run/benchmark", "run/report"}
+    rows = {f"{model['name']}/{model['variant']}": model for model in results["models"]}
+    files = {"teacher/fp32", "teacher/fp16", "teacher/int8", "cnn/int8", "cnn/int8-dynamic"}
+    assert set(rows) == {*files, "majority/none", "tfidf-lr/sklearn"}
+    assert rows["teacher/int8"]["bytes"] < rows["teacher/fp16"]["bytes"] < rows["teacher/fp32"]["bytes"]
+    for key in files:
+        row = rows[key]
+        assert row["metrics"]["test"]["macro_f1"]["n"] == 70 and len(row["per_class"]) == 2
+        assert row["speed"][0]["p50"] > 0 and row["speedup_vs"]["onnx_fp32"] > 0 and row["calibration"]
+        assert (out / row["path"] / "README.md").exists()
+    assert [rows[f"teacher/{variant}"]["path"] for variant in ("fp16", "int8")] == ["teacher-fp16", "teacher-int8"]
+    pairs = {(pair["first"], pair["second"]) for pair in results["comparisons"]}
+    assert {("teacher/fp16", "teacher/fp32"), ("teacher/int8", "teacher/fp32"), ("cnn/int8", "teacher/fp32")} <= pairs
+    assert ("cnn/int8", "teacher/int8") not in pairs
+    assert any("dynamic INT8" in warning for warning in rows["cnn/int8-dynamic"]["warnings"])
+    assert not any("dynamic INT8" in warning for warning in rows["cnn/int8"]["warnings"])
+    assert results["recipe"]["teacher"]["variants"] == ["fp32", "fp16", "int8"]
+    report = (out / "report/report.md").read_text(encoding="utf-8")
+    per_class = next(line for line in report.splitlines() if line.startswith("| Label | n |"))
+    assert [key in per_class for key in ("teacher/int8", "cnn/int8", "cnn/int8-dynamic")] == [True, True, False]
+    forecast = estimate(whole, out, workshop)
+    to_do = {name for name, there in forecast.steps if not there}
+    made = {f"students/{name}/int8-dynamic" for name in ("half", "fresh")}
+    assert to_do == {*made, *(f"{name} calibrated" for name in made), "benchmark", "model cards", "report"}
 
 
 def test_a_directory_of_another_task_is_refused(workshop: Path, finished_run: Path) -> None:

@@ -16,15 +16,24 @@ from architectures import save_encoder
 from training_kit import CPU, Failing, PowerCutError, examples, prepare_few
 from understudy import Classifier
 from understudy.artifact import Artifact, TextConfig
-from understudy.config import CutStudent, ExportConfig, LabelConfig, PretrainedStudent, QuantizeConfig, TeacherConfig
+from understudy.config import (
+    STUDENT_KINDS,
+    CutStudent,
+    ExportConfig,
+    LabelConfig,
+    PretrainedStudent,
+    QuantizeConfig,
+    TeacherConfig,
+)
 from understudy.data.storing import read_split
 from understudy.errors import InputError, RecipeError
 from understudy.quantization import quantize
-from understudy.sections import PruningConfig
+from understudy.sections import FilterPruningConfig, PruningConfig
 from understudy.tokenization import TextEncoder
 from understudy.training import checkpoint, distill, export, label, loop, narrowing, networks, pruning, train
 from understudy.training.losses import supervised
 from understudy.training.networks import HubClassifier, Network
+from understudy.training.textcnn import TextCNN
 
 SHARED: dict[str, Any] = {
     "name": "s", "epochs": 2, "batch_size": 10, "learning_rate": 5e-3, "device": "cpu", "precision": "fp32",
@@ -104,26 +113,27 @@ def test_a_pruned_student_survives_the_disk(tmp_path: Path, name: str) -> None:
     [("mpnet", "heads"), ("modernbert", "heads"), ("modernbert", "units")],
 )
 def test_what_cannot_be_pruned_is_refused(tmp_path: Path, name: str, what: str) -> None:
-    model: Any = load(tmp_path, name).module.model
+    network = load(tmp_path, name)
+    model: Any = network.module.model  # type: ignore[union-attr]
     before = {key: tensor.shape for key, tensor in model.state_dict().items()}
     with pytest.raises(RecipeError) as error:
-        pruning.plan_removal(model, PruningConfig(**{f"prune_{what}": 0.5}))
+        pruning.plan_removal(network.module, PruningConfig(**{f"prune_{what}": 0.5}))
     assert str(error.value) == f"{what} cannot be pruned from {type(model).__name__}: set prune_{what} = 0"
     assert {key: tensor.shape for key, tensor in model.state_dict().items()} == before
 
 
 def test_layers_that_are_one_cannot_be_pruned(tmp_path: Path) -> None:
-    model: Any = load(tmp_path, "albert").module.model
+    module: Any = load(tmp_path, "albert").module
     with pytest.raises(RecipeError, match="AlbertForSequenceClassification has no list of 2 layers"):
-        pruning.plan_removal(model, PruningConfig(prune_units=0.5))
+        pruning.plan_removal(module, PruningConfig(prune_units=0.5))
 
 
 def test_a_share_that_removes_nothing_is_refused(tmp_path: Path) -> None:
-    model: Any = load(tmp_path).module.model
+    module: Any = load(tmp_path).module
     with pytest.raises(RecipeError) as error:
-        pruning.plan_removal(model, PruningConfig(prune_heads=0.2))
+        pruning.plan_removal(module, PruningConfig(prune_heads=0.2))
     assert str(error.value) == "prune_heads = 0.2 removes none of a layer's 2 heads; raise it"
-    assert pruning.plan_removal(model, PruningConfig(prune_heads=0.9, prune_units=0.25)) == {
+    assert pruning.plan_removal(module, PruningConfig(prune_heads=0.9, prune_units=0.25)) == {
         "heads": {"kept": 1, "of": 2}, "units": {"kept": 48, "of": 64},
     }  # fmt: skip
 
@@ -155,7 +165,7 @@ def test_the_least_important_leave(tmp_path: Path) -> None:
     network, data = load(tmp_path), examples(24, seed=4)
     module: Any = network.module
     config = PruningConfig(prune_heads=0.5, prune_units=0.5, device="cpu")
-    plan = pruning.plan_removal(module.model, config)
+    plan = pruning.plan_removal(module, config)
     parts = narrowing.groups(module.model, "units")
     scores = pruning.importance(module.eval(), parts, data, supervised(), 8, network.pad_id, CPU)
     before = [part.makers[0].weight.detach().clone() for part in parts]
@@ -213,6 +223,55 @@ def test_every_setting_of_pruning_changes_the_weights(stage: Stage, pruned: Arti
     settings = {"prune_heads": 0.5, "prune_units": 0.5, "recovery_epochs": 3} | change
     made = stage.distill(f"changed-{next(iter(change))}", **settings)
     assert made.files["model.safetensors"]["sha256"] != pruned.files["model.safetensors"]["sha256"]
+
+
+FRESH: dict[str, dict[str, Any]] = {
+    "textcnn": {"width": 16, "filters": 8, "min_count": 1},
+    "transformer": {"layers": 1, "width": 16, "heads": 2, "vocabulary": 120},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "kept", "lost"),
+    [
+        ("textcnn", {"prune_filters": 0.75}, {"filters": {"kept": 2, "of": 8}}, 6 * (12 * 16 + 3 + 2 * 3)),
+        ("transformer", {"prune_units": 0.5}, {"units": {"kept": 32, "of": 64}}, 32 * (2 * 16 + 1)),
+    ],
+)
+def test_a_student_from_scratch_is_pruned_to_the_shipped_file(
+    stage: Stage, tmp_path: Path, kind: str, settings: dict[str, Any], kept: dict[str, Any], lost: int
+) -> None:
+    def made(name: str, **settings: Any) -> Artifact:
+        config = STUDENT_KINDS[kind](**SHARED | FRESH[kind] | settings)
+        return distill(stage.teacher, stage.labels, stage.data, tmp_path / name, config)  # type: ignore[arg-type]
+
+    whole, pruned = made("whole"), made("pruned", recovery_epochs=1, **settings)
+    assert pruned.details["pruned"] == kept
+    assert whole.details["params"] - pruned.details["params"] == lost
+    assert [len(each.measurements["history"]) for each in (whole, pruned)] == [2, 3]
+    files = [
+        export(each.path, stage.data, tmp_path / "onnx" / each.path.name, ExportConfig()) for each in (whole, pruned)
+    ]
+    sizes = [file.files["model.onnx"]["bytes"] for file in files]
+    assert sizes[0] - sizes[1] > 3.9 * lost
+    np.testing.assert_allclose(
+        Classifier.load(files[1].path).logits(_val(stage).texts), _answers(pruned, stage), atol=1e-4
+    )
+
+
+def test_the_least_important_filters_of_each_kernel_size_leave() -> None:
+    torch.manual_seed(0)
+    module, data = TextCNN(12, 6, 5, [2, 3], 2).eval(), examples(24, seed=4)
+    config = FilterPruningConfig(prune_filters=0.6, device="cpu")
+    before = module.bias.detach().clone() + torch.arange(10.0).view(2, 5)  # tells the filters apart
+    module.bias.data.copy_(before)
+    with pytest.raises(RecipeError) as error:
+        pruning.plan_removal(module, FilterPruningConfig(prune_filters=0.05))
+    assert str(error.value) == "prune_filters = 0.05 removes none of a kernel size's 5 filters; raise it"
+    (score,) = pruning.importance(module, pruning._groups(module, "filters"), data, supervised(), 8, 0, CPU)
+    pruning.prune(module, pruning.plan_removal(module, config), data, supervised(), config, pad_id=0, seed=0)
+    best = [np.sort(np.argsort(-part)[:2]) for part in np.split(score, 2)]
+    assert torch.equal(module.bias, torch.stack([row[kept.tolist()] for row, kept in zip(before, best, strict=True)]))
 
 
 @pytest.mark.wide

@@ -22,6 +22,9 @@ from understudy.data.storing import read_split
 from understudy.pipeline import run
 from understudy.preparation import prepare
 from understudy.progress import Silent
+from understudy.searching import search
+from understudy.space import search_space
+from understudy.students import variants_of
 from understudy.tokenization import TextEncoder
 from understudy.training import loop, networks
 
@@ -45,6 +48,7 @@ OFFERED: dict[str, tuple[str, dict[str, Any]]] = {
     "google/electra-small-discriminator": ("electra", {}),
     **{f"google/electra-{size}-discriminator": ("electra", {"embedding_size": 32}) for size in ("base", "large")},
 }
+SEARCHED = ("imdb-roberta-large", "tweeteval-hate", "tweeteval-sentiment")
 READY = {"cardiffnlp/twitter-roberta-base-sentiment-latest": ["negative", "neutral", "positive"]}
 SMALLER: dict[str, Any] = {
     "epochs": 1, "max_length": 16, "layers": 1, "width": 16, "heads": 2, "vocabulary": 120, "filters": 4,
@@ -117,6 +121,7 @@ def smaller(raw: dict[str, Any], models: dict[str, str]) -> Recipe:
 
 
 @pytest.mark.wide
+@pytest.mark.timeout(1800)  # imdb-textcnn: 19 files, and each that torch runs is opened in several processes
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_runs_from_data_to_report(path: Path, models: dict[str, str], tmp_path: Path) -> None:
     raw = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -124,7 +129,8 @@ def test_a_recipe_runs_from_data_to_report(path: Path, models: dict[str, str], t
     recipe = smaller(raw, models)
     results = run(recipe, tmp_path / "run", tmp_path / "data", Silent())
     measured = {f"{model['name']}/{model['variant']}" for model in results["models"]}
-    assert {f"{student.name}/{v}" for student in recipe.students for v in recipe.variants} <= measured
+    assert {f"{student.name}/{v}" for student in recipe.students for v in variants_of(student, recipe)} <= measured
+    assert {f"teacher/{variant}" for variant in getattr(recipe.teacher, "variants", [])} <= measured
     twin = set() if recipe.controls == "none" else {f"{recipe.students[0].name}-no-teacher/fp32"}
     teacher = f"teacher/{raw['teacher'].get('kind', 'fp32')}"
     assert {teacher, "majority/none", "tfidf-lr/sklearn"} | twin <= measured
@@ -157,6 +163,28 @@ def test_the_imperative_recipe_takes_a_users_own_code_mixed_file(tmp_path: Path)
     assert sorted(text for split in splits.values() for text in split.texts) == sorted(text for text, _ in pairs)
     sides = [{text.removesuffix(" bhai") for text in split.texts} for split in splits.values()]
     assert sum(map(len, sides)) == len(set.union(*sides))  # nobody's near-duplicate is on another side
+
+
+@pytest.mark.parametrize("name", SEARCHED)
+def test_the_published_grid_is_searched(name: str) -> None:
+    recipe = load_recipe(HOME / f"{name}.toml")
+    space = search_space(recipe.tune, recipe.tuned)
+    assert {key: len(dimension.points) for key, dimension in space.items()} == {
+        "temperature": 4, "soft_weight": 3, "learning_rate": 3,
+    }  # fmt: skip
+    assert (recipe.tune.sampler, recipe.tune.trials, recipe.tune.objective) == ("grid", 36, recipe.task.metric)
+    assert f"understudy tune recipes/{name}.toml --out " in (HOME / f"{name}.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.wide
+def test_the_search_of_a_recipe_runs(models: dict[str, str], tmp_path: Path) -> None:
+    raw = tomllib.loads((HOME / f"{SEARCHED[0]}.toml").read_text(encoding="utf-8"))
+    raw["tune"] |= {"trials": 2, "student": "tinybert"}
+    write_data(raw, tmp_path / "data")
+    found = search(smaller(raw, models), tmp_path / "run", tmp_path / "data", Silent())
+    assert set(found["params"]) == {"temperature", "soft_weight", "learning_rate"}
+    assert sum(found["trials"].values()) == 2
+    assert (tmp_path / "run/tune/tinybert/hypersearch.csv").exists()
 
 
 def test_every_model_of_a_recipe_has_an_architecture() -> None:

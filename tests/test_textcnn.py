@@ -96,6 +96,25 @@ def test_its_config_rebuilds_it() -> None:
         assert torch.equal(twin(ids, mask), module(ids, mask))
 
 
+def test_filters_that_leave_take_their_columns_with_them() -> None:
+    """The answers become those with the others' maxima set to zero."""
+    module, kept = network([2, 3, 4]), [[0, 3], [1, 2], [2, 4]]
+    smaller = TextCNN(**module.config()).eval()
+    smaller.load_state_dict(module.state_dict())
+    smaller.keep(kept)
+    mask = torch.zeros(3, FILTERS)
+    for index, filters in enumerate(kept):
+        mask[index, filters] = 1
+    module.classifier.register_forward_pre_hook(lambda _, given: (given[0] * mask.flatten(),))
+    ids, lengths = pad(texts(3, [4, 8, 1]), 0)
+    with torch.no_grad():
+        torch.testing.assert_close(smaller(ids, lengths), module(ids, lengths), atol=1e-6, rtol=1e-6)
+    assert smaller.columns.weight.shape == (2 * (2 + 3 + 4), WIDTH)
+    assert smaller.classifier.weight.shape == (LABELS, 2 * 3)
+    rebuilt = TextCNN(**smaller.config())
+    rebuilt.load_state_dict(smaller.state_dict())
+
+
 def test_every_kernel_starts_as_its_convolution_would() -> None:
     torch.manual_seed(0)
     module = TextCNN(VOCABULARY, 64, 200, [3, 5], LABELS)

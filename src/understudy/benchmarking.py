@@ -274,13 +274,17 @@ def _comparisons(
     config: BenchmarkConfig,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Each student against the teacher, its FP32 source, its twin, the bag of words and others of its shape, paired."""
-    pairs: list[tuple[str, str]] = []
+    """Each student against the teacher, its FP32 source, its twin, the bag of words and others of its shape, paired.
+
+    The teacher is its first file, against which its others are held, too.
+    """
+    teachers = [key for key in answers if key.startswith("teacher/")]
+    pairs = [(other, teachers[0]) for other in teachers[1:]]
     students = [entry for entry in entries if entry.role == "student"]
     shapes = [(entry.variant, entry.artifact.details["kind"], entry.artifact.details["params"]) for entry in students]
     for index, entry in enumerate(students):
         name = entry.key
-        pairs += [(name, other) for other in answers if other.startswith("teacher/")]
+        pairs += [(name, teacher) for teacher in teachers[:1]]
         pairs.append((name, f"{entry.name}-no-teacher/fp32"))
         if entry.variant != "fp32":
             pairs.append((name, f"{entry.name}/fp32"))

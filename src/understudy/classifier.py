@@ -156,7 +156,8 @@ def decision_of(artifact: Artifact) -> Decision:
 def note_on_arithmetic(artifact: Artifact) -> str:
     """What to say of an INT8 file that was calibrated and checked on a CPU of another kind than this one."""
     made_on = artifact.details.get("instruction_set")
-    if artifact.details.get("variant") != "int8" or made_on is None or has_vnni(made_on) == has_vnni(instruction_set()):
+    quantized = str(artifact.details.get("variant")).startswith("int8")
+    if not quantized or made_on is None or has_vnni(made_on) == has_vnni(instruction_set()):
         return ""
     if has_vnni(made_on):
         return (

@@ -21,6 +21,7 @@ from .sections import NAME, Positive, Proportion, Variant
 from .sections import BenchmarkConfig as BenchmarkConfig
 from .sections import DistillConfig as DistillConfig
 from .sections import ExportConfig as ExportConfig
+from .sections import FilterPruningConfig as FilterPruningConfig
 from .sections import LabelConfig as LabelConfig
 from .sections import LabelPolicy as LabelPolicy
 from .sections import OptimizationConfig as OptimizationConfig
@@ -32,7 +33,7 @@ from .soft_terms import FOLDED_STATES, LAYER_TERMS, TWO_LABELS, inherited
 from .space import TuneConfig, search_space
 from .task_settings import CalibrateConfig as CalibrateConfig
 from .task_settings import TaskConfig as TaskConfig
-from .task_settings import check_kind
+from .task_settings import check_kind, check_variants
 from .teachers import TEACHER_KINDS as TEACHER_KINDS
 from .teachers import AnyTeacher, unread_settings
 
@@ -134,8 +135,10 @@ class PretrainedStudent(_Student, PruningConfig):
     trim_vocabulary: bool = Field(False, description="drop the tokens that the transfer set never uses")
 
 
-class TransformerStudent(_Student):
+class TransformerStudent(_Student, PruningConfig):
     """A small BERT from scratch, with a WordPiece vocabulary learnt on the training texts."""
+
+    later = frozenset({"prune_heads", "prune_units", "recovery_epochs"})
 
     kind: Literal["transformer"] = "transformer"
     layers: Positive = Field(2, description="layers")
@@ -159,8 +162,10 @@ class _WordStudent(_Student):
     teacher_embeddings: bool = Field(False, description="start a word as the mean of the teacher's pieces of it")
 
 
-class TextCNNStudent(_WordStudent):
+class TextCNNStudent(_WordStudent, FilterPruningConfig):
     """Convolutions over word embeddings (Kim 2014)."""
+
+    later = frozenset({"prune_filters", "recovery_epochs"})
 
     kind: Literal["textcnn"] = "textcnn"
     filters: Positive = Field(100, description="filters of each kernel size")
@@ -233,10 +238,7 @@ class Recipe(Section):
             raise ValueError(TWO_LABELS)
         if self.labelling.folds and self.labelling.hidden_states:
             raise ValueError(FOLDED_STATES)
-        if "exported" in self.variants and any(student.kind == "bilstm" for student in self.students):
-            raise ValueError(
-                "variants: torch.export cannot write a bilstm student; remove exported, or choose torchscript"
-            )
+        check_variants(self)
         return self
 
     def _without_gold(self) -> None:

@@ -21,7 +21,6 @@ from .claiming import refuse_another_task
 from .config import (
     BiLSTMStudent,
     CutStudent,
-    PruningConfig,
     Recipe,
     StudentConfig,
     TeacherConfig,
@@ -32,16 +31,26 @@ from .data.preparing import Prepared, prepare
 from .data.task import Task
 from .errors import ArtifactError
 from .layer_checks import check_layers
-from .pipeline import Step, plan, twins
+from .pipeline import Step, plan
 from .preparation import digests
 from .progress import Silent
+from .sections import Pruning
+from .students import twins, variants_of
 from .teachers import EndpointTeacher, TableTeacher
 
 _PIECES_PER_WORD = 1.35  # English WordPiece, with punctuation
 _BYTES_PER_WORD = 6  # English, with the space behind it
 _UTILIZATION = 0.5  # of the measured rate that a training reaches: norms, softmax and the optimiser take the rest
-_OVERHEAD = {"fp32": 6.0, "int8": 6.0, "benchmark": 40.0, "report": 10.0}  # seconds, whatever the size of the model
-_BYTES = {"fp32": 4, "fp16": 2, "int8": 1, "torchscript": 4, "exported": 4, "torch-fp16": 2}  # per parameter
+_OVERHEAD = {
+    "fp32": 6.0,
+    "int8": 6.0,
+    "int8-dynamic": 6.0,
+    "benchmark": 40.0,
+    "report": 10.0,
+}  # seconds, whatever the size of the model
+_BYTES = {  # per parameter
+    "fp32": 4, "fp16": 2, "int8": 1, "int8-dynamic": 1, "torchscript": 4, "exported": 4, "torch-fp16": 2
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -152,7 +161,7 @@ def _kept(step: Step, out: Path) -> bool:
 def _work(recipe: Recipe, rows: Mapping[str, int], teacher: _Size, students: Mapping[str, _Size]) -> dict[str, float]:
     """Products per token of length, by step; a training step is three forward passes."""
     transfer, timed = rows["train"] + rows["unlabeled"], recipe.benchmark.speed_texts * recipe.benchmark.repeats * 8
-    work = {}
+    work, measured = {}, (rows["val"] + rows["test"] + 2 * timed) * teacher.per_token
     if isinstance(recipe.teacher, TeacherConfig):
         epochs, folds = recipe.teacher.epochs, recipe.label.folds
         in_folds = (3 * (folds - 1) * rows["train"] + folds * rows["val"]) * epochs if folds else 0
@@ -161,12 +170,14 @@ def _work(recipe: Recipe, rows: Mapping[str, int], teacher: _Size, students: Map
             "labels": (transfer + rows["val"] + in_folds) * teacher.per_token,
             "teacher-fp32 calibrated": rows["val"] * teacher.per_token,
         }
-    measured = (rows["val"] + rows["test"] + 2 * timed) * teacher.per_token
+        others = recipe.teacher.variants[1:]
+        work |= {f"teacher-{variant}": 3 * rows["val"] * teacher.per_token for variant in others}
+        measured += (rows["val"] + rows["test"] + timed) * len(others) * teacher.per_token
     for student in recipe.students:
-        size, home = students[student.name], f"students/{student.name}"
+        size, home, files = students[student.name], f"students/{student.name}", variants_of(student, recipe)
         work[f"{home}/torch"] = (3 * transfer + rows["val"]) * _passes(student) * size.per_token
-        work |= {f"{home}/{variant}": 3 * rows["val"] * size.per_token for variant in recipe.variants}
-        measured += (rows["val"] + rows["test"] + timed) * len(recipe.variants) * size.per_token
+        work |= {f"{home}/{variant}": 3 * rows["val"] * size.per_token for variant in files}
+        measured += (rows["val"] + rows["test"] + timed) * len(files) * size.per_token
     for student in twins(recipe):
         work[f"controls/{student.name}-no-teacher/torch"] = work[f"students/{student.name}/torch"]
     return work | {"benchmark": measured}
@@ -174,16 +185,21 @@ def _work(recipe: Recipe, rows: Mapping[str, int], teacher: _Size, students: Map
 
 def _passes(student: StudentConfig) -> int:
     """Epochs of a student, those after pruning included."""
-    if isinstance(student, PruningConfig) and student.prunes:
+    if isinstance(student, Pruning) and student.shares:
         return student.epochs + student.recovery_epochs
     return student.epochs
 
 
 def _disk(recipe: Recipe, teacher: _Size, students: Mapping[str, _Size]) -> int:
-    """Bytes: the teacher and each student in torch and ONNX, the other variants, and the twins in torch and ONNX."""
-    per_student = 4 + sum(_BYTES[variant] for variant in {"fp32", *recipe.variants})
-    disk = 8 * teacher.parameters + sum(per_student * size.parameters for size in students.values())
+    """Bytes: the teacher and each student in torch and ONNX, their other variants, and the twins in torch and ONNX."""
+    disk = sum(_per_parameter(variants_of(s, recipe)) * students[s.name].parameters for s in recipe.students)
+    disk += _per_parameter(getattr(recipe.teacher, "variants", [])) * teacher.parameters
     return int(disk + sum(8 * students[twin.name].parameters for twin in twins(recipe)))
+
+
+def _per_parameter(variants: Sequence[str]) -> int:
+    """Bytes of a model for each parameter, in torch, ONNX FP32 and the given files."""
+    return 4 + sum(_BYTES[variant] for variant in {"fp32", *variants})
 
 
 def _stored_bytes(recipe: Recipe, length: float) -> float:

@@ -1,10 +1,10 @@
 """run: a recipe → teacher, soft labels, students, their files, measurements, report.
 
 DIR/
-├── data/  teacher/  teacher-fp32/  labels/
+├── data/  teacher/  teacher-{fp32,fp16,int8…}/  labels/
 ├── pseudo-labels/      the data with the teacher's labels, where train has none
 ├── annotated/          the texts with the teacher's answers, on request
-├── students/NAME/{torch,fp32,fp16,int8,torchscript,exported,torch-fp16}/
+├── students/NAME/{torch,fp32,fp16,int8,int8-dynamic,torchscript,exported,torch-fp16}/
 ├── controls/NAME-no-teacher/{torch,fp32}/
 ├── tune/               searches; see `searching`
 ├── benchmark/          results, test logits
@@ -39,7 +39,9 @@ from .progress import Progress
 from .pseudo_labeling import pseudo_label
 from .reporting import model_card, report
 from .run_log import logged
+from .sections import Variant
 from .speed import check_provider
+from .students import left_out, twins, variants_of
 from .teachers import OtherTeacher
 from .tracking import tracking
 
@@ -61,6 +63,8 @@ def run(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> dic
         check_provider(recipe.benchmark.provider)  # now, not after the training
     title = f"run of the task {recipe.task.name}"
     with claimed(out, recipe), logged(out, title, progress) as told, tracking(recipe, out, told) as record:
+        for said in left_out(recipe):
+            told.note(f"warning: {said}")
         work(list(plan(recipe, out, base, told)), told, record)
     results: dict[str, Any] = json.loads((out / "report" / RESULTS).read_text(encoding="utf-8"))
     return results
@@ -121,9 +125,9 @@ def plan(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> It
     finals, refused = ["labels", known.name], list[str]()
     if isinstance(recipe.teacher, TeacherConfig):
         finals.append("teacher-fp32")
-        if recipe.data.train_labels or recipe.data.val:  # its own answers would say nothing about how sure it should be
-            finals.append("teacher-fp32 calibrated")
-            yield _calibrated(("teacher-fp32", known.name), out / "teacher-fp32", recipe, known, progress)
+        for step in _file_steps("teacher", recipe.teacher.variants, recipe, out, refused, progress):
+            finals.append(step.out)
+            yield step
     for student in recipe.students:
         for step in _student_steps(student, recipe, out, refused, progress):
             finals.append(step.out)
@@ -183,11 +187,6 @@ def _answer_steps(
     )
 
 
-def twins(recipe: Recipe) -> list[StudentConfig]:
-    """The students that also learn without the teacher."""
-    return {"none": [], "first": list(recipe.students[:1]), "all": list(recipe.students)}[recipe.controls]
-
-
 def known_data(recipe: Recipe, out: Path) -> Path:
     """The data that all stages after the labels read: where train has no gold labels, that with the teacher's."""
     return out / ("data" if recipe.data.train_labels else "pseudo-labels")
@@ -213,12 +212,23 @@ def _student_steps(
         (f"{name}/torch",),
         recipe.export.model_dump(),
     )
-    for variant in recipe.variants:
-        file = f"{name}/{variant}"
+    yield from _file_steps(student.name, variants_of(student, recipe), recipe, out, refused, progress)
+
+
+def _file_steps(
+    model: str, made: Sequence[Variant], recipe: Recipe, out: Path, refused: list[str], progress: Progress
+) -> Iterator[Step]:
+    """The files of a trained model beside ONNX FP32, and the calibration of each one that is measured."""
+    data = known_data(recipe, out)
+    # A teacher's own answers, in the place of gold labels, would say nothing about how sure it should be.
+    calibrates = model != "teacher" or recipe.data.train_labels or recipe.data.val
+    for variant in made:
+        file = variants.place(model, variant)
         if variant != "fp32":
-            work, source, settings = variants.maker(home, variant, recipe, data, refused, progress)
-            yield Step(file, work, (f"{name}/{source}",), settings.model_dump())
-        yield _calibrated((file,), home / variant, recipe, data, progress)
+            work, source, settings = variants.maker(out, model, variant, recipe, data, refused, progress)
+            yield Step(file, work, (source, data.name), settings.model_dump())
+        if calibrates:
+            yield _calibrated((file, data.name), out / file, recipe, data, progress)
 
 
 def _calibrated(needs: tuple[str, ...], model: Path, recipe: Recipe, data: Path, progress: Progress) -> Step:
@@ -253,14 +263,20 @@ def _twin_steps(student: StudentConfig, recipe: Recipe, out: Path, progress: Pro
 
 def _measure(recipe: Recipe, out: Path, refused: list[str], progress: Progress) -> Artifact:
     is_model = isinstance(recipe.teacher, TeacherConfig)
-    entries = [Entry("teacher", "teacher", out / "teacher-fp32")] if is_model else []
-    for student in recipe.students:
-        homes = [out / "students" / student.name / variant for variant in recipe.variants]
-        entries += [Entry(student.name, "student", home) for home in homes if home.exists()]
+    made = {"teacher": recipe.teacher.variants} if isinstance(recipe.teacher, TeacherConfig) else {}
+    made |= {student.name: variants_of(student, recipe) for student in recipe.students}
+    entries = []
+    for name, files in made.items():
+        homes = [out / variants.place(name, variant) for variant in files]
+        role = "teacher" if name == "teacher" else "student"
+        entries += [Entry(name, role, home) for home in homes if home.exists()]
     for name in (f"{student.name}-no-teacher" for student in twins(recipe)):
         entries.append(Entry(name, "control", out / "controls" / name / "fp32", timed=False))
     shown = recipe.model_dump(exclude={"tune", "annotated", "track"})  # they change nothing that is measured
-    notes: dict[str, Any] = {"recipe": shown, "training": _trainings(recipe, out), "refused": refused}
+    if others := made.get("teacher", [])[1:]:
+        shown["teacher"]["variants"] = ["fp32", *others]
+    notes: dict[str, Any] = {"recipe": shown, "training": _trainings(recipe, out)}
+    notes["refused"] = [*left_out(recipe), *refused]
     labels = Artifact.load(out / "labels")
     facts = labels.measurements
     notes |= {"teacher_confidence": facts["confidence"], "label_mapping": facts.get("label_mapping")}

@@ -36,7 +36,7 @@ except ImportError:
 
 from . import qdq
 
-Precision = Literal["int8", "fp16"]
+Precision = Literal["int8", "int8-dynamic", "fp16"]
 
 _ENOUGH_ROWS = 500  # on fewer validation rows the gate could only toss a coin: it warns
 _DYNAMIC = (
@@ -84,6 +84,7 @@ def quantize(
 ) -> Artifact:
     """Quantise on training texts; raises GateRefusedError when every rung of the ladder may lose too much.
 
+    `int8` is what `config.method` says, `int8-dynamic` is dynamic whatever it says.
     The gate: the lower 95 % bound of the paired difference of the task metric on validation must lie above
     −max_loss points. It never falls back to dynamic.
     """
@@ -112,9 +113,13 @@ def quantize(
         draft.measurements = {"gate": verdict.to_dict(), "tried": gate.tried}
         draft.warnings += [
             *verdict.warnings,
-            *([_DYNAMIC] if config.method == "dynamic" and precision == "int8" else []),
+            *([_DYNAMIC] if _is_dynamic(config, precision) else []),
         ]
     return Artifact.load(out)
+
+
+def _is_dynamic(config: QuantizeConfig, precision: Precision) -> bool:
+    return precision == "int8-dynamic" or (precision == "int8" and config.method == "dynamic")
 
 
 @dataclass(frozen=True)
@@ -204,7 +209,7 @@ def _candidates(
     if precision == "fp16":
         qdq.halve(proto)
         yield "weights in FP16", proto
-    elif config.method == "dynamic":
+    elif _is_dynamic(config, precision):
         yield "dynamic ranges", _dynamic(proto, config)
     else:
         yield from _static(source, proto, read_split(data / "train.parquet", "train"), config, seed)

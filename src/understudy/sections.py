@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from .machine import Provider
 from .soft_terms import FOLDED_STATES, Loss, cannot, readers, unread
@@ -13,8 +22,9 @@ from .soft_terms import FOLDED_STATES, Loss, cannot, readers, unread
 Proportion = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 LabelPolicy = Literal["exact", "drop_and_renormalise", "merge", "abstain"]
-# fp32, fp16 and int8 are ONNX files; the others need torch to run
-Variant = Literal["fp32", "fp16", "int8", "torchscript", "exported", "torch-fp16"]
+# The first four are ONNX files; the others need torch to run.
+Variant = Literal["fp32", "fp16", "int8", "int8-dynamic", "torchscript", "exported", "torch-fp16"]
+UNWRITABLE: dict[tuple[str, Variant], str] = {("bilstm", "exported"): "torch.export cannot write a bilstm student"}
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
@@ -64,6 +74,14 @@ class TeacherConfig(OptimizationConfig):
     )
     max_length: int = Field(128, ge=4, le=8192, description="tokens kept of a text")
     freeze_encoder: bool = Field(False, description="train the classification head only")
+    variants: list[Variant] = Field(  # no part of a dump: the trained teacher does not depend on them
+        ["fp32"], exclude=True, description="files made and measured of it; fp32, the reference, always"
+    )
+
+    @field_validator("variants")
+    @classmethod
+    def _with_reference(cls, variants: list[Variant]) -> list[Variant]:
+        return list(dict.fromkeys(["fp32", *variants]))
 
     @model_validator(mode="after")
     def _ready(self) -> Self:
@@ -80,6 +98,8 @@ class TeacherConfig(OptimizationConfig):
 
 class DistillConfig(OptimizationConfig):
     """How a student learns from soft labels."""
+
+    later: ClassVar[frozenset[str]] = frozenset()  # keys that runs were made without: a dump has them if they say more
 
     epochs: Positive = Field(5, description="passes over the transfer set, at most")
     loss: Loss = Field("kl", description="soft term: KL, MSE of logits, BCE, the teacher's hard labels, decoupled KD")
@@ -123,6 +143,11 @@ class DistillConfig(OptimizationConfig):
             raise ValueError("layer_map is read by hidden_weight and attention_weight, which are 0: raise one")
         return self
 
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields, settings = type(self).model_fields, dump(self)
+        return {k: v for k, v in settings.items() if k not in self.later or v != fields[k].default}
+
     @property
     def needs_gold(self) -> str:
         """The setting that takes gold labels, as one says it; empty if the teacher's answers are all that is read."""
@@ -143,15 +168,39 @@ class PruningConfig(DistillConfig):
     recovery_epochs: Positive = Field(2, description="passes over the transfer set after that, at most")
 
     @property
-    def prunes(self) -> bool:
-        """Whether anything is to be removed."""
-        return bool(self.prune_heads or self.prune_units)
+    def shares(self) -> dict[str, float]:
+        """What share is to be removed of what; nothing in most students."""
+        found = {"heads": self.prune_heads, "units": self.prune_units}
+        return {what: share for what, share in found.items() if share}
 
     @model_validator(mode="after")
     def _recovery(self) -> Self:
-        if not self.prunes and self.recovery_epochs != type(self).model_fields["recovery_epochs"].default:
+        if not self.shares and self.recovery_epochs != type(self).model_fields["recovery_epochs"].default:
             raise ValueError("recovery_epochs come after pruning: set prune_heads or prune_units, or remove it")
         return self
+
+
+class FilterPruningConfig(DistillConfig):
+    """What is taken out of a TextCNN once it is trained, and how long it recovers."""
+
+    prune_filters: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="share of the filters of each kernel size to remove"
+    )
+    recovery_epochs: Positive = Field(2, description="passes over the transfer set after that, at most")
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """What share is to be removed of what; nothing in most students."""
+        return {"filters": self.prune_filters} if self.prune_filters else {}
+
+    @model_validator(mode="after")
+    def _recovery(self) -> Self:
+        if not self.shares and self.recovery_epochs != type(self).model_fields["recovery_epochs"].default:
+            raise ValueError("recovery_epochs come after pruning: set prune_filters, or remove it")
+        return self
+
+
+Pruning = PruningConfig | FilterPruningConfig
 
 
 class LabelConfig(Section):

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from .kinds import METRICS, SEPARATOR, Kind, Metric, check_metric
-from .sections import NAME, Section
+from .sections import NAME, UNWRITABLE, Section
 from .soft_terms import ONE_LABEL
 
 
@@ -79,6 +79,19 @@ def check_labels(kind: Kind, label: str, data: Section) -> None:
         raise ValueError("label names no column; a column for each label is for a task of kind multi")
     if not label and "label_separator" in data.model_fields_set:
         raise ValueError("label_separator is for labels in one column, and `label` is empty: remove one")
+
+
+def check_variants(recipe: Any) -> None:
+    """Raise ValueError for files of which a recipe would have two alike, or none of a student."""
+    of_teacher = getattr(recipe.teacher, "variants", [])
+    if recipe.quantize.method == "dynamic" and any(
+        {"int8", "int8-dynamic"} <= {*v} for v in (recipe.variants, of_teacher)
+    ):
+        raise ValueError("variants: int8 is dynamic already, by quantize.method: remove int8-dynamic")
+    for student in recipe.students:
+        reasons = [UNWRITABLE.get((student.kind, variant)) for variant in recipe.variants]
+        if all(reasons):
+            raise ValueError(f"variants leave no file of {student.name}: {reasons[0]}; add another variant")
 
 
 def check_kind(recipe: Any) -> None:

@@ -14,19 +14,24 @@ from .options import out_directory, recipe_argument
 @recipe_argument
 @click.option("--out", type=out_directory, required=True, help="directory of the run")
 @click.option("--data", type=click.Path(path_type=Path), help="directory that the recipe's files or hub splits are in")
+@click.option(
+    "--students", default="all", show_default=True, metavar="NAME,…", help="those to make and report on this time"
+)
 @click.option("--dry-run", is_flag=True, help="say what would run, how long, how much disk, how many teacher calls")
 @click.option("--json", "as_json", is_flag=True, help="print the results as JSON")
-def command(recipe: Path, out: Path, data: Path | None, dry_run: bool, as_json: bool) -> None:
+def command(recipe: Path, out: Path, data: Path | None, students: str, dry_run: bool, as_json: bool) -> None:
     """Do everything that RECIPE asks for and write a report; what is already done is not done again.
 
     \b
     understudy run recipes/emotion.toml --out runs/emotion --data my/files
+    understudy run recipes/emotion.toml --out runs/emotion --students cut3,textcnn
     """
     from ..config import load_recipe
     from ..display import terminal_progress
     from ..errors import InputError
+    from ..students import only
 
-    settings = load_recipe(recipe)
+    settings = only(load_recipe(recipe), students.split(","))
     if data is not None and not data.is_dir():
         raise InputError(f"--data {data}: no such directory")
     base = data if data is not None or settings.data.hub else recipe.parent

@@ -181,7 +181,7 @@ def export(model: Path, data: Path, out: Path, seed: int | None, form: Any, **gi
 @_data
 @_out
 @_seed
-@click.option("--precision", type=click.Choice(["int8", "fp16"]), default="int8", show_default=True)
+@click.option("--precision", type=click.Choice(["int8", "int8-dynamic", "fp16"]), default="int8", show_default=True)
 @flags(QuantizeConfig)
 def quantize(model: Path, data: Path, out: Path, seed: int | None, precision: Any, **given: Any) -> None:
     """Turn the ONNX FP32 artifact MODEL into INT8 or FP16, gated on validation."""

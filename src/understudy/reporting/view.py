@@ -15,11 +15,12 @@ from ..data.task import Kind, Labels
 Results = Mapping[str, Any]
 Model = dict[str, Any]
 FILES = {
-    "torch": "PyTorch", "fp32": "ONNX FP32", "fp16": "ONNX FP16", "int8": "ONNX INT8", "torchscript": "TorchScript",
+    "torch": "PyTorch", "fp32": "ONNX FP32", "fp16": "ONNX FP16", "int8": "ONNX INT8",
+    "int8-dynamic": "ONNX INT8, dynamic", "torchscript": "TorchScript",
     "exported": "torch.export", "torch-fp16": "PyTorch FP16", "sklearn": "scikit-learn",
     "none": "no file", "table": "table of probabilities", "function": "Python function", "endpoint": "endpoint",
 }  # fmt: skip
-_OF_TORCH = ("torchscript", "exported", "torch-fp16")
+_LAST = ("torchscript", "exported", "torch-fp16", "int8-dynamic")
 METRICS = {
     "accuracy": "accuracy", "macro_f1": "macro-F1", "macro_recall": "macro recall", "micro_f1": "micro-F1",
     "subset_accuracy": "subset accuracy", "weighted_f1": "weighted F1",
@@ -170,8 +171,8 @@ def shown(results: Results) -> list[Model]:
 
 
 def _shipping_rank(model: Model) -> tuple[bool, bool, float]:
-    """INT8 first, what needs torch last, the smaller the better."""
-    return model["variant"] != "int8", model["variant"] in _OF_TORCH, model["bytes"] or float("inf")
+    """INT8 first; last what needs torch, and where other texts move an answer; the smaller the better."""
+    return model["variant"] != "int8", model["variant"] in _LAST, model["bytes"] or float("inf")
 
 
 def best_student(results: Results) -> tuple[Model | None, str]:

@@ -22,7 +22,6 @@ from ..config import (
     CutStudent,
     OptimizationConfig,
     PretrainedStudent,
-    PruningConfig,
     StudentConfig,
     TextCNNStudent,
     TransformerStudent,
@@ -32,6 +31,7 @@ from ..data.task import Split, Task
 from ..errors import ArtifactError, RecipeError
 from ..progress import Progress, Silent
 from ..pseudo_labeling import check_trainable, origin
+from ..sections import Pruning
 from ..soft_labels import TEACHERS, answered
 from ..soft_terms import LAYER_TERMS, ONE_LABEL, TWO_LABELS
 from ..teachers import NO_NETWORK
@@ -172,7 +172,7 @@ def teach(
     said: dict[str, Any] = {"seed": seed, "progress": progress, "after_epoch": after_epoch}
     said |= {"description": f"distill {config.name}" if use_teacher else f"train {config.name} without the teacher"}
     learn(draft, network, text, lesson, budget, **said)
-    if removal and isinstance(config, PruningConfig):
+    if removal and isinstance(config, Pruning):
         examples = lesson.examples(network, text)  # what leaves is decided by the logits, whatever else is learnt
         pruning.prune(network.module, removal, examples, objective, config, pad_id=network.pad_id, seed=seed)
         share = budget.epochs / config.epochs  # more for a twin without the unlabelled texts
@@ -195,9 +195,7 @@ def _unanswered(labels: Artifact) -> int:
 
 def _planned_removal(config: StudentConfig, network: Network) -> dict[str, dict[str, int]]:
     """What is to be pruned, refused before the training if it cannot be; nothing in most students."""
-    if isinstance(config, PruningConfig) and isinstance(network.module, HubClassifier):
-        return pruning.plan_removal(network.module.model, config)
-    return {}
+    return pruning.plan_removal(network.module, config) if isinstance(config, Pruning) else {}
 
 
 def _join(train: Split, unlabeled: Split) -> Split:

@@ -36,7 +36,7 @@ _ROUNDING, _TOLERANCE = 1e-5, 0.01  # of a logit; of what the absence does to it
 class Group:
     """The heads or the units of one layer: `size` rows of each maker and `size` columns of the reader belong to one."""
 
-    what: str  # heads | units
+    what: str  # heads | units | filters
     makers: tuple[nn.Linear, ...]
     reader: nn.Linear
     size: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -46,6 +47,21 @@ class TextCNN(nn.Module):
 
     def _split(self, columns: Tensor) -> tuple[Tensor, ...]:
         return torch.split(columns, [self.filters * kernel for kernel in self.kernels], dim=-1)
+
+    def keep(self, kept: Sequence[Sequence[int]]) -> None:
+        """Take out all filters but the kept ones, as many of each kernel size, in place: the matrices become smaller.
+
+        The answers become those with the others' maxima set to zero.
+        """
+        stay = torch.tensor([list(numbers) for numbers in kept], device=self.bias.device)  # (kernels, filters left)
+        blocks = zip(self.kernels, self._split(self.columns.weight.detach().T), stay, strict=True)
+        columns = [block.view(-1, kernel, self.filters)[:, :, rows].flatten(1) for kernel, block, rows in blocks]
+        read = (stay + self.filters * torch.arange(len(kept), device=stay.device)[:, None]).flatten()
+        self.columns.weight = nn.Parameter(torch.cat(columns, dim=1).T.contiguous())
+        self.bias = nn.Parameter(self.bias.detach().gather(1, stay))
+        self.classifier.weight = nn.Parameter(self.classifier.weight.detach()[:, read])
+        self.filters = self.shape["filters"] = stay.shape[1]
+        self.columns.out_features, self.classifier.in_features = len(self.columns.weight), len(read)
 
     def config(self) -> dict[str, Any]:
         """What rebuilds this shape: the constructor's arguments."""

@@ -104,7 +104,7 @@ def _search(study: Study, pool: Pool, student: StudentConfig, out: Path, progres
     if interrupted:
         trials = "trial is" if interrupted == 1 else "trials are"
         progress.note(f"{interrupted} interrupted {trials} done again")
-    settings, steps = student.model_dump(), dict[int, int]()
+    settings, steps = dict(student), dict[int, int]()  # every key, those too that a dump leaves out
     done = sum(trial.counts for trial in study.trials())
     with progress.track(f"tune {student.name}", study.config.trials) as advance:
         advance(done)

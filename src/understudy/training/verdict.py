@@ -137,7 +137,7 @@ def _logits(trials: Path, trial: Trial) -> NDArray[np.float32] | None:
 
 
 def _is_the_recipes(trial: Trial, student: StudentConfig) -> bool:
-    settings = student.model_dump()
+    settings = dict(student)
     return all(settings[key] == value for key, value in trial.params.items())
 
 

@@ -33,7 +33,7 @@ docs: $(VENV)/.installed
 wheel-test: $(VENV)/.installed
 	$(PYTHON) tests/wheel/check.py
 
-# Recompute every figure of the README from the committed test logits.
+# Recompute the quality figures of the committed runs from their test logits; compare every page's tables with its files.
 verify-results: $(VENV)/.installed
 	$(BIN)/python benchmarks/verify_results.py
 

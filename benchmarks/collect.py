@@ -10,6 +10,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from understudy.recording import PREDICTIONS
+
 _SMALL = 1_500_000  # bytes of an INT8 student that is worth its place in the repository
 
 
@@ -26,7 +28,7 @@ def main() -> None:
         if (home / "benchmark").exists()
     }
     for seed, source in sources.items():
-        shutil.copytree(source, out / f"seed-{seed}", ignore=shutil.ignore_patterns("artifact.json", "predictions*"))
+        shutil.copytree(source, out / f"seed-{seed}", ignore=shutil.ignore_patterns("artifact.json", PREDICTIONS))
     students = [home for home in sorted((run / "students").glob("*/int8")) if _size(home) <= _SMALL]
     for home in students:
         shutil.copytree(home, out / "students" / home.parent.name)

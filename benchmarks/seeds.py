@@ -49,7 +49,9 @@ def repeat(recipe: Recipe, run: Path, out: Path, seed: int) -> None:
                 continue
             calibrate(home / variant, data, progress=progress)
             entries.append(Entry(student.name, "student", home / variant, timed=False))
-    config = recipe.benchmark.model_copy(update={"pipeline": False, "repeats": 1, "speed_texts": 8})
+    config = recipe.benchmark.model_copy(
+        update={"pipeline": False, "predictions": False, "repeats": 1, "speed_texts": 8}
+    )
     notes = {"recipe": recipe.model_dump(), "training": []}
     benchmark(entries, data, out / "benchmark", config, teacher=teacher, notes=notes, seed=seed, progress=progress)
 

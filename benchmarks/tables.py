@@ -78,19 +78,23 @@ def headlines() -> str:
 
 
 def _sentence(task: str, name: str) -> str:
-    """A student's INT8 file beside the teacher, in one line."""
+    """A student's INT8 file beside the teacher, in one line; where INT8 was refused, its FP32 file."""
     runs = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(_files(task))]
     main_run = _main_run(task)
     metric = main_run["task_metric"]
     (teacher,) = (m for m in main_run["models"] if (m["name"], m["variant"]) == ("teacher", "fp32"))
-    (model,) = (m for m in main_run["models"] if (m["name"], m["variant"]) == (name, "int8"))
+    files = {m["variant"]: m for m in main_run["models"] if m["name"] == name}
+    variant = "int8" if "int8" in files else "fp32"
+    model = files[variant]
     values = [100 * found["metrics"]["test"][metric]["value"] for run in runs if (found := _find(run, model))]
     estimate, reference = model["metrics"]["test"][metric], teacher["metrics"]["test"][metric]
     interval = "–".join(f"{100 * bound:.1f}" for bound in estimate["ci95"])
     seeds = f"median of {len(values)} seeds, " if len(values) > 1 else ""
+    megabytes, theirs = model["bytes"] / 1e6, teacher["bytes"] / 1e6
     return (
-        f"{task}, {name} INT8: {metric} {median(values):.2f} [{interval}] ({seeds}test, n = {estimate['n']:,}; teacher "
-        f"{100 * reference['value']:.2f}), {model['bytes'] / 1e6:.1f} of {teacher['bytes'] / 1e6:.1f} MB, "
+        f"{task}, {name} {variant.upper()}: {metric} {median(values):.2f} [{interval}] "
+        f"({seeds}test, n = {estimate['n']:,}; teacher {100 * reference['value']:.2f}), "
+        f"{megabytes:.1f} of {theirs:.1f} MB, "
         f"{model['speedup_vs']['pipeline']:.0f} × the pipeline, {model['speedup_vs']['onnx_fp32']:.0f} × ONNX FP32"
     )
 

@@ -1,4 +1,4 @@
-"""Recompute every quality figure in benchmarks/results from the committed test logits, and check README's tables.
+"""Recompute every quality figure of the runs in benchmarks/results from their test logits, and check the pages' tables.
 
     python benchmarks/verify_results.py          (also `make verify-results`)
 
@@ -25,7 +25,6 @@ from understudy.calibration_metrics import calibration_study
 from understudy.metrics import agreement, mcnemar, paired_difference, retention
 
 RESULTS = Path(__file__).parent / "results"
-README = Path(__file__).parent.parent / "README.md"
 Figures = dict[str, Any]  # by path, as in metrics.test.accuracy.ci95.0
 _TOLERANCE = 1e-9
 
@@ -78,8 +77,10 @@ def main() -> None:
         count, wrong = check(file)
         checked += count
         complaints += wrong
-    if tables.updated(README.read_text(encoding="utf-8")) != README.read_text(encoding="utf-8"):
-        complaints.append("README.md: its tables are not those of the result files; run python benchmarks/tables.py")
+    for page in tables.PAGES:
+        text = page.read_text(encoding="utf-8")
+        if tables.updated(text) != text:
+            complaints.append(f"{page.name}: its tables are not those of the result files; run benchmarks/tables.py")
     for complaint in complaints:
         print(complaint, file=sys.stderr)
     print(f"{checked} figures recomputed from logits, {len(complaints)} wrong")

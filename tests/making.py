@@ -8,6 +8,7 @@ from typing import Any
 
 from understudy.artifact import Artifact, Plan, TextConfig, writing
 from understudy.data.task import Task
+from understudy.run_log import LOG
 
 PLAN = Plan("train", {"epochs": 3, "model": {"layers": [0, 1], "name": "x"}}, {"data": "d1"}, seed=5)
 OTHER = replace(PLAN, seed=6)
@@ -27,3 +28,8 @@ def make(out: Path, plan: Plan = PLAN, content: str = "weights", **fields: Any) 
 
 def names(directory: Path) -> list[str]:
     return sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*"))
+
+
+def moments(run: Path) -> dict[Path, int]:
+    """When each file of a run was written; the log grows with every start."""
+    return {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file() and path.name != LOG}

@@ -20,7 +20,7 @@ LAYERS = (
     {"gpu"},
     {"machine"},
     {"sections"},
-    {"space", "files", "task_settings", "teachers"},
+    {"space", "files", "task_settings", "teachers", "run_log"},
     {"config", "hub"},
     {"data"},
     {"artifact"},

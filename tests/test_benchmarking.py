@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import runpy
 import shutil
 import subprocess
 import sys
@@ -14,15 +16,20 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from tiny import LABELS
 from understudy import Classifier
+from understudy.answers import Answers
 from understudy.artifact import Artifact
 from understudy.benchmarking import Entry, benchmark
 from understudy.calibration_metrics import calibration_study
 from understudy.cli import understudy
 from understudy.config import BenchmarkConfig
 from understudy.data.storing import read_split
+from understudy.data.task import Split, Task
+from understudy.decision import Decision
 from understudy.errors import InputError
 from understudy.metrics import METRICS, confusion, mcnemar
+from understudy.recording import write_predictions
 from understudy.speed import Runner, Speed
 
 
@@ -181,7 +188,7 @@ def test_every_setting_of_the_measurement_is_heeded(
     for number, (config, pipeline) in enumerate(
         [
             (BenchmarkConfig(speed_texts=9, repeats=2, bootstrap=100), True),
-            (BenchmarkConfig(speed_texts=5, repeats=1, bootstrap=300, pipeline=False), False),
+            (BenchmarkConfig(speed_texts=5, repeats=1, bootstrap=300, pipeline=False, predictions=False), False),
         ]
     ):
         out, teacher = tmp_path / str(number), finished_run / "teacher"
@@ -190,6 +197,7 @@ def test_every_setting_of_the_measurement_is_heeded(
         assert ("understudy.training.pipeline_worker" in asked["runners"]) == pipeline
         found = _models(json.loads((out / "results.json").read_text(encoding="utf-8")))
         assert ("teacher/torch" in found) == pipeline
+        assert (out / "predictions").exists() == config.predictions
         intervals.append(found["teacher/fp32"]["metrics"]["test"]["macro_f1"]["ci95"])
     assert intervals[0] != intervals[1]
 
@@ -203,6 +211,58 @@ def test_plain_csv_files_say_the_same(results: dict[str, Any], finished_run: Pat
         value = models[f"{row['model']}/{row['variant']}"]["metrics"][row["split"]][row["metric"]]["value"]
         assert float(row["value"]) == pytest.approx(value)
     assert (finished_run / "benchmark" / "speed.csv").exists()
+
+
+def test_every_model_has_its_predictions_beside_the_texts(results: dict[str, Any], finished_run: Path) -> None:
+    test = read_split(finished_run / "data" / "test.parquet", "test")
+    home = finished_run / "benchmark" / "predictions"
+    measured = {key.replace("/", "-") for key, model in _models(results).items() if model["metrics"]}
+    assert {path.stem for path in home.iterdir()} == measured
+    with (home / "cnn-int8.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["id", "text", "gold", "label", "confidence", "p_bad", "p_good"]
+    assert [(row["id"], row["text"]) for row in rows] == list(zip(test.ids, test.texts, strict=True))
+    assert [row["gold"] for row in rows] == [LABELS[label] for label in test.labels]
+    shipped = Classifier.load(finished_run / "students" / "cnn" / "int8").predict(test.texts)
+    for row, prediction in zip(rows, shipped, strict=True):
+        assert row["label"] == prediction.label
+        assert float(row["confidence"]) == pytest.approx(prediction.confidence, abs=1e-6)
+        found = {label: float(row[f"p_{label}"]) for label in LABELS}
+        assert found == pytest.approx(prediction.probabilities, abs=1e-6)
+
+
+def test_predictions_of_several_labels_and_cells_that_a_spreadsheet_would_run(tmp_path: Path) -> None:
+    task = Task("tiny", ("arts", "praise"), "micro_f1", "multi")
+    test = Split("test", ["t1", "t2"], ["=1+1", 'a "b",\nc'], np.array([[1, 1], [0, 0]]))
+    logits = np.array([[2.0, 1.0], [-1.0, 0.0]], dtype=np.float32)
+    write_predictions(tmp_path, task, test, {"cnn/int8": Answers(logits, Decision("multi", 2.0, (0.7, 0.4)))})
+    with (tmp_path / "predictions" / "cnn-int8.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    shares = [[f"{1 / (1 + math.exp(-z / 2)):.6f}" for z in row] for row in logits.tolist()]
+    assert rows == [
+        ["id", "text", "gold", "labels", "p_arts", "p_praise"],
+        ["t1", "'=1+1", "arts|praise", "arts|praise", *shares[0]],
+        ["t2", 'a "b",\nc', "", "praise", *shares[1]],
+    ]
+
+
+def test_what_is_committed_of_a_run_holds_no_text(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collect = Path(__file__).parent.parent / "benchmarks" / "collect.py"
+    if not collect.exists():
+        pytest.skip("benchmarks/ does not come with the sdist")
+    monkeypatch.setattr(sys, "argv", ["collect.py", str(finished_run), str(tmp_path)])
+    runpy.run_path(str(collect), run_name="__main__")
+    home = tmp_path / "seed-5"
+    files = {path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file()}
+    assert {name for name in files if "logits/" not in name} == {
+        "results.json", "quality.csv", "speed.csv", "labels.npz", "val/labels.npz"
+    }  # fmt: skip
+    test = read_split(finished_run / "data" / "test.parquet", "test")
+    plain = (path for kind in ("csv", "json", "md") for path in tmp_path.rglob(f"*.{kind}"))  # of students, too
+    written = "".join(path.read_text(encoding="utf-8") for path in plain)
+    assert "accuracy" in written and not [text for text in test.texts if text in written]
 
 
 def test_results_name_no_directory_of_this_machine(finished_run: Path) -> None:

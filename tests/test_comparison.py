@@ -76,6 +76,9 @@ def test_the_command_prints_a_verdict_for_each_pair(finished_run: Path, labelled
 
 def test_what_cannot_be_compared_is_refused(finished_run: Path, labelled: Path, tmp_path: Path) -> None:
     student = str(finished_run / "students/cnn/int8")
+    written = CliRunner().invoke(understudy, ["benchmark", student, "--data", str(labelled), "--no-predictions"])
+    assert isinstance(written.exception, InputError)
+    assert "--labels and --predictions are for a directory that `prepare` wrote" in str(written.exception)
     with pytest.raises(InputError, match=r"^benchmark was given the same model twice$"):
         compare_on_file([student, student], labelled, QUICK)
     with pytest.raises(

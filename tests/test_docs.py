@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,15 @@ def test_the_reference_of_the_settings_is_up_to_date() -> None:
     assert {f"`{name}`" for name in keys - {"kind"}} <= set(re.findall("`.*?`", made))
 
 
+def test_the_map_of_the_code_has_every_module_once() -> None:
+    home = ROOT / "src" / "understudy"
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Map of the code")[2].partition("```\n\n")[0]
+    found = Counter(re.findall(r"(?<![\w/])(\w+\.py|\w+/)(?=\s)", text))
+    modules = {path.name for path in [*home.glob("*.py"), *home.glob("training/*.py")]} - {"__main__.py"}
+    folders = {f"{path.parent.name}/" for path in home.glob("*/__init__.py")} | {"starter/", "recipes/", "benchmarks/"}
+    assert found == Counter(modules | folders)
+
+
 def test_quoted_messages_are_messages() -> None:
     code = " ".join(path.read_text(encoding="utf-8") for path in (ROOT / "src" / "understudy").rglob("*.py"))
     code = re.sub(r'"\s*\n\s*f?"', "", code)
@@ -129,6 +139,93 @@ def test_quoted_messages_are_messages() -> None:
         quoted = message.partition("{")[0].strip()
         assert quoted in page, message
         assert quoted in code or quoted.removeprefix("has ") in code, message
+
+
+# The published projects
+
+PROMISED = {  # what they promise, by part of docs/seeds.md, as it is called there
+    "Data": (
+        "IMDb, two classes", "TweetEval sentiment, three classes, official splits", "TweetEval hate",
+        "six emotions from `text,label` files", "`sentence,label`, code-mixed",
+        "data downloaded on demand, from a hub or a URL", "splits made: 90/10, stratified 70/15/15",
+        "a subset of N rows, or all", "class counts printed, class weights", "arbitrary label names",
+        "the teacher's label space mapped to the task's",
+    ),
+    "Teachers": (
+        "fine-tune a large transformer", "a ready classifier of a hub",
+        "frozen, in evaluation mode, without gradients", "only the head is trained",
+    ),
+    "Students": (
+        "DistilRoBERTa, DistilBERT, MiniLM-L12, TinyBERT-4L", "BERT-tiny", "TextCNN with its own word vocabulary",
+        "BiLSTM, small transformer", "a smaller sibling of the teacher",
+        "a student with another tokenizer, done right", "all students, or some, in one command",
+    ),
+    "Distillation": (
+        "KL on softened logits × T² and cross-entropy", "probabilities as targets",
+        "hard pseudo-labels, no ground truth", "the parts of the loss logged", "the teacher's outputs in files",
+        "corrected teacher", "a teacher trained so that it teaches well", "the student without a teacher",
+    ),
+    "Search": (
+        "temperature × weight × learning rate", "Optuna", "successive halving, k folds, several GPUs",
+        "`hypersearch.csv`, `best_params.json`",
+    ),
+    "Training": (
+        "mixed precision", "linear, cosine, constant schedules; warm-up, clipping, weight decay",
+        "early stopping, best epoch by macro-F1, restored", "a checkpoint per epoch", "seeds",
+        "resume; evaluation of a model that is there",
+    ),
+    "Metrics, plots, files": (
+        "accuracy, macro-F1, weighted F1, macro recall", "per-class report, confusion matrix",
+        "retention, agreement", "label distribution of teacher and student",
+        "mean confidence, entropy, calibration curve, ECE", "accuracy bars",
+        "curves of loss, accuracy, F1, learning rate", "config, log, history, metrics, predictions as files",
+        "MLflow", "a model directory that `from_pretrained` opens",
+    ),
+    "Compression": (
+        "FP16", "ONNX FP32", "INT8, dynamic and static", "execution provider of choice", "pruning",
+        "quantisation-aware training", "TorchScript",
+    ),
+    "Benchmark and comparison": (
+        "parameters, compression ratio, bytes", "latency over N runs of a file of sentences",
+        "latency per batch size, speed-up", "GPU memory per process, power, energy",
+        "benchmark as CSV; FP32 against INT8", "one report of original, quantised and distilled",
+        "trade-off table of the teacher and all students",
+    ),
+    "Inference and the rest": (
+        "predictions for a file", "one text, label and probabilities", "an inference API, real-time serving",
+        "download from and publish on a hub", "everything on a CPU", "a command line with documented defaults",
+        "notebook", "requirements, installation, licence, troubleshooting", "published tables of results",
+    ),
+}  # fmt: skip
+SEEDS = ROOT / "docs" / "seeds.md"
+
+
+def table_of(text: str) -> list[list[str]]:
+    """The cells of a table's rows, below its head."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+
+
+def test_every_promise_of_the_published_projects_has_a_line() -> None:
+    features = SEEDS.read_text(encoding="utf-8").partition("## Features")[2].partition("\n## ")[0]
+    parts = dict(part.split("\n", 1) for part in features.split("\n### ")[1:])
+    found = {title: table_of(body) for title, body in parts.items()}
+    assert {title: tuple(row[0] for row in rows) for title, rows in found.items()} == PROMISED
+    for rows in found.values():
+        for feature, projects, *here in rows:
+            assert re.match(r"00\d|all|some", projects), feature
+            said = " | ".join(here)
+            missing = said.startswith(("not here yet, because ", "not measured here: "))
+            assert missing or re.search(r"`[^`]+`|\]\(|the same|the default|the report", said), feature
+
+
+def test_every_mistake_of_the_published_projects_has_its_tests() -> None:
+    rows = table_of(SEEDS.read_text(encoding="utf-8").partition("## The mistakes")[2])
+    assert [row[0] for row in rows] == [f"X{number}" for number in range(1, 26)]
+    code = (ROOT / "tests" / "test_requirements.py").read_text(encoding="utf-8")
+    for name, what, tests in rows:
+        held = [test for test in re.findall(r"^def (test_x\d+_\w+)", code, re.M) if f"_{name.lower()}_" in test]
+        assert what and held and re.findall(r"`(\w+)`", tests) == held, name
 
 
 # By running them

@@ -108,6 +108,16 @@ def test_twins_take_disk_too(recipe: Recipe, workshop: Path) -> None:
     assert sizes == sorted(set(sizes))
 
 
+def test_predictions_take_disk_too(recipe: Recipe, finished_run: Path, workshop: Path) -> None:
+    """About as much as they take in the finished run."""
+    sizes = [
+        estimate(edited(recipe, "benchmark", predictions=wanted), workshop / "absent", workshop).disk_bytes
+        for wanted in (True, False)
+    ]
+    written = sum(path.stat().st_size for path in (finished_run / "benchmark" / "predictions").iterdir())
+    assert sizes[0] - sizes[1] == pytest.approx(written, rel=0.3)
+
+
 def test_the_layers_that_students_learn_take_disk_and_are_labelled_anew(
     recipe: Recipe, finished_run: Path, workshop: Path
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 import tiny_multi
+from making import moments
 from understudy import Classifier
 from understudy.answers import Answers
 from understudy.artifact import Artifact, Plan, writing
@@ -267,9 +268,9 @@ def test_a_recipe_runs_from_data_to_report(tmp_path: Path, encoder: Path) -> Non
     report = (out / "report" / "report.md").read_text()
     assert "Thresholds" in report and "print(prediction.labels)" in report
     assert "any number of labels per text" in (out / "students/cnn/int8/README.md").read_text()
-    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    before = moments(out)
     run(load_recipe(tmp_path / "recipe.toml"), out, tmp_path, Silent())
-    assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == before
+    assert moments(out) == before
     recipe = load_recipe(tmp_path / "recipe.toml")
     single = recipe.model_copy(update={"task": TaskConfig(name="tiny", labels=list(tiny_multi.LABELS))})
     with pytest.raises(RecipeError, match=r"belongs to the task 'tiny' with labels .*, any number of them per text"):

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from making import moments
 from understudy.artifact import Artifact
 from understudy.config import Recipe, load_recipe
 from understudy.errors import DataError, RecipeError
@@ -38,7 +39,7 @@ def test_exact_files(finished_run: Path) -> None:
     onnx = {"artifact.json", "model.onnx", "tokenizer.json"}
     torch = {"artifact.json", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     expected = {
-        ".": {"run.json"},
+        ".": {"run.json", "run.log"},
         "data": {"artifact.json", "train.parquet", "val.parquet", "test.parquet"},
         "teacher": torch | {"README.md"},
         "teacher-fp32": onnx | {"README.md"},
@@ -47,8 +48,8 @@ def test_exact_files(finished_run: Path) -> None:
         **{f"students/{name}/{v}": onnx | {"README.md"} for name in ("half", "cnn") for v in ("fp32", "fp16", "int8")},
         "controls/half-no-teacher/fp32": onnx,
         "report": {
-            "artifact.json", "report.html", "report.md", "results.json", "accuracy.png", "tradeoff.png", "training.png",
-            "confusion.png", "calibration-reliability.png", "risk-coverage.png", "calibration.csv",
+            "artifact.json", "report.html", "report.md", "report.txt", "results.json", "accuracy.png", "tradeoff.png",
+            "training.png", "confusion.png", "calibration-reliability.png", "risk-coverage.png", "calibration.csv",
             "teacher_vs_student_accuracy.png", "teacher_vs_student_label_distribution.png",
         },
     }  # fmt: skip
@@ -75,11 +76,11 @@ def test_variants_and_controls_are_those_of_the_recipe(workshop: Path, tmp_path:
 
 
 def test_a_second_run_does_nothing(workshop: Path, finished_run: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in finished_run.rglob("*") if path.is_file()}
+    before = moments(finished_run)
     begun = time.monotonic()
     listener = Listener()
     run(load_recipe(workshop / "recipe.toml", {"trials": 7}), finished_run, workshop, listener)  # of no concern to it
-    assert {path: path.stat().st_mtime_ns for path in finished_run.rglob("*") if path.is_file()} == before
+    assert moments(finished_run) == before
     assert not [note for note in listener.notes if "again" in note]
     assert time.monotonic() - begun < 20
 
@@ -241,14 +242,14 @@ def test_killed_again_and_again_it_ends_with_equal_weights(workshop: Path, tmp_p
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     calm, harried = tmp_path / "calm", tmp_path / "harried"
     subprocess.run([*command, str(calm)], check=True, capture_output=True, env=environment)
-    moments = random.Random(most)
+    rng = random.Random(most)
     kills = 0
     while kills < most:
         process = subprocess.Popen(
             [*command, str(harried)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
         )
         try:
-            process.wait(moments.uniform(2.0, 6.0))
+            process.wait(rng.uniform(2.0, 6.0))
             shutil.rmtree(harried)  # it came to its end: from the start, until there were enough kills
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)

@@ -18,7 +18,9 @@ import tiny
 from architectures import save_encoder
 from understudy.artifact import TextConfig
 from understudy.config import Recipe, load_recipe
+from understudy.data.storing import read_split
 from understudy.pipeline import run
+from understudy.preparation import prepare
 from understudy.progress import Silent
 from understudy.searching import search
 from understudy.space import search_space
@@ -135,6 +137,32 @@ def test_a_recipe_runs_from_data_to_report(path: Path, models: dict[str, str], t
     assert results["task_metric"] == recipe.task.metric
     report = json.loads((tmp_path / "run/report/results.json").read_text(encoding="utf-8"))
     assert report["labels"] == recipe.task.labels
+
+
+def test_the_imperative_recipe_takes_a_users_own_code_mixed_file(tmp_path: Path) -> None:
+    """Romanised Bengali and Bengali letters, commas and quotes, labels of the reader's own, each text nearly twice."""
+    said = "kalke amar bari theke phone ta niye eso jodi somoy pao please ekhon dokan boi khata চা জল তুমি আমি"
+    words = said.split()
+    rng, pairs = random.Random(2), list[tuple[str, str]]()
+    for number in range(200):
+        asks = number % 2
+        text = f'{", ".join(rng.sample(words, 2))} "{" ".join(rng.sample(words, 8))}" {"dao" if asks else "chhilo"}'
+        pairs += [(text, "request" if asks else "chat"), (f"{text} bhai", "request" if asks else "chat")]
+    rng.shuffle(pairs)
+    tiny.write_csv(tmp_path / "messages.csv", pairs, ("sentence", "label"))
+    recipe = (HOME / "imperative-bert-tiny.toml").read_text(encoding="utf-8")
+    recipe = recipe.replace("starter:imperative", "messages.csv").replace(
+        '["other", "imperative"]', '["chat", "request"]'
+    )
+    (tmp_path / "mine.toml").write_text(recipe, encoding="utf-8")
+    mine = load_recipe(tmp_path / "mine.toml")
+    prepare(mine.task, mine.data, tmp_path / "data", tmp_path, seed=mine.seed)
+    splits = {name: read_split(tmp_path / "data" / f"{name}.parquet", name) for name in ("train", "val", "test")}
+    assert [len(split) for split in splits.values()] == [280, 60, 60]  # 70, 15 and 15 %
+    assert all(abs(split.labels.mean() - 0.5) < 0.03 for split in splits.values())
+    assert sorted(text for split in splits.values() for text in split.texts) == sorted(text for text, _ in pairs)
+    sides = [{text.removesuffix(" bhai") for text in split.texts} for split in splits.values()]
+    assert sum(map(len, sides)) == len(set.union(*sides))  # nobody's near-duplicate is on another side
 
 
 @pytest.mark.parametrize("name", SEARCHED)

@@ -22,9 +22,10 @@ from understudy import metrics
 from understudy.artifact import Artifact, Plan, writing
 from understudy.errors import ArtifactError
 from understudy.reporting import findings, model_card, plots, print_summary, report, summary_table
+from understudy.reporting.documents import described
 from understudy.reporting.formats import toml
 from understudy.reporting.stage import read_logits, write_report
-from understudy.reporting.tables import data_tables, results_table
+from understudy.reporting.tables import class_tables, data_tables, results_table
 from understudy.reporting.view import prepared
 from understudy.soft_terms import whole_loss
 
@@ -32,7 +33,7 @@ PICTURES = (
     "accuracy.png", "tradeoff.png", "training.png", "confusion.png", "calibration-reliability.png",
     "risk-coverage.png", "teacher_vs_student_accuracy.png", "teacher_vs_student_label_distribution.png",
 )  # fmt: skip
-FILES = {"report.html", "report.md", "results.json", "calibration.csv", *PICTURES}
+FILES = {"report.html", "report.md", "report.txt", "results.json", "calibration.csv", *PICTURES}
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +108,38 @@ def test_labels_are_never_markup(out: Path) -> None:
     assert "<img" not in prose and r"a\|b \$x\$ \`c\` \*d\*" in prose
     cells = [len(re.findall(r"(?<!\\)\|", row)) for row in rows_between(markdown, "### Per label", "F1 in %")]
     assert len(set(cells)) == 1
+
+
+def test_the_same_comparison_stands_in_plain_text(results: Score, out: Path) -> None:
+    text, tables = (out / "report.txt").read_text(), described(prepared(results))["tables"]
+    assert "\\" not in text.partition("The recipe")[0] and "&lt;" not in text and "\x1b" not in text
+    said = " ".join(text.split())
+    assert all(" ".join(sentence.split()) in said for sentence in findings(results))
+    for table in [tables["results"], *(table for part in list(tables.values())[1:] for table in part)]:
+        body = text[text.index(f"{table.title}\n\n") :].partition(" ".join(table.note.split()[:4]))[0]
+        for row in table.rows:
+            assert all(cell.text in body for cell in row), table.title
+            details = (part for cell in row for part in re.split("; |, ", cell.detail.replace(" to ", "–")))
+            assert all(part in body for part in details), table.title
+    lines = text.splitlines()
+    assert all(line == line.rstrip() for line in lines)
+    start = next(index for index, line in enumerate(lines) if line.startswith("  Label "))
+    assert len({len(line) for line in lines[start + 2 : start + 4]}) == 1  # numbers end under each other
+
+
+def test_every_measured_file_has_its_scores_by_label(results: Score) -> None:
+    tables = class_tables(prepared(results))
+    scored = {f"{m['name']}/{m['variant']}": m for m in results["models"] if m["per_class"] and m["variant"] != "none"}
+    assert {cell.text for table in tables for cell in table.columns[2:]} == set(scored)
+    for table in tables:
+        for place, key in enumerate((cell.text for cell in table.columns[2:]), 2):
+            rows = {row[0].text: row[place] for row in table.rows}
+            for scores in scored[key]["per_class"]:
+                expected = (f"{100 * scores[name]:.1f}" for name in ("f1", "precision", "recall"))
+                assert [rows[scores["label"]].text, *rows[scores["label"]].detail.split(" / ")] == list(expected)
+            macro = scored[key]["metrics"]["test"]["macro_f1"]
+            assert rows["macro-F1"].text == f"{100 * macro['value']:.1f}"
+            assert rows["macro-F1"].detail == " to ".join(f"{100 * bound:.1f}" for bound in macro["ci95"])
 
 
 def rows_between(text: str, start: str, end: str) -> list[str]:

@@ -7,13 +7,16 @@ details are tested beside the modules that they concern.
 from __future__ import annotations
 
 import ast
+import base64
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,12 +24,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import tiny
-from training_kit import TRAIN, equal, train
+from test_docs import PAGES, commands, complaint
+from training_kit import TRAIN, equal, prepare_few, train
 from understudy import Classifier
-from understudy.artifact import Artifact
+from understudy.artifact import Artifact, TextConfig
 from understudy.config import (
+    BiLSTMStudent,
     DataConfig,
     DistillConfig,
     LabelConfig,
@@ -34,25 +40,35 @@ from understudy.config import (
     OptimizationConfig,
     Recipe,
     TaskConfig,
+    TeacherConfig,
     TextCNNStudent,
+    TransformerStudent,
     load_recipe,
 )
-from understudy.data.storing import read_split
+from understudy.data.storing import read_split, write_split
 from understudy.data.task import UNLABELED
 from understudy.decision import softmax
 from understudy.errors import ArtifactError, DataError
+from understudy.files import sha256_of_file
 from understudy.label_mapping import map_labels
 from understudy.metrics import confusion, per_class
+from understudy.pipeline import plan
 from understudy.preparation import prepare
+from understudy.progress import Silent
+from understudy.reporting.calibration_plots import reliability_diagrams
+from understudy.reporting.stage import _evidence
+from understudy.reporting.view import prepared
 from understudy.soft_terms import SOFT_TERMS
 from understudy.speed import BATCHES, Runner, Speed, _time_batch
 from understudy.training import distill, label, labeling
+from understudy.training import train as train_teacher
 from understudy.training.finetuning import class_weights
-from understudy.training.loop import collate, epoch_batches, validate
+from understudy.training.loop import collate, epoch_batches, infer, validate
 from understudy.training.losses import Batch, distillation
 from understudy.training.pool import Pool
 
 ROOT = Path(__file__).parent.parent
+DOCUMENTS = [*PAGES, *(ROOT / "benchmarks").glob("README.md")]
 SOURCES = sorted((ROOT / "src" / "understudy").rglob("*.py"))
 TASK = TaskConfig(name="tiny", labels=list(tiny.LABELS))
 
@@ -167,6 +183,57 @@ def test_x6_the_teacher_is_asked_once(finished_run: Path, tmp_path: Path, monkey
     )  # fmt: skip
 
 
+def other_weights(teacher: Path, data: Path) -> None:
+    weights = load_file(teacher / "model.safetensors")
+    name = min(weights)
+    save_file(weights | {name: weights[name] + 1}, teacher / "model.safetensors", {"format": "pt"})
+
+
+def other_tokenizer(teacher: Path, data: Path) -> None:
+    words = json.loads((teacher / "tokenizer.json").read_text(encoding="utf-8"))
+    words["model"]["max_input_chars_per_word"] = 50
+    (teacher / "tokenizer.json").write_text(json.dumps(words), encoding="utf-8")
+
+
+def other_max_length(teacher: Path, data: Path) -> None:
+    Artifact.load(teacher).rewrite(text=TextConfig(("html", "nfc"), 12))
+
+
+def other_data(teacher: Path, data: Path) -> None:
+    rows = read_split(data / "train.parquet", "train")
+    write_split(rows.take(range(len(rows) - 1)), data / "train.parquet")
+
+
+@pytest.mark.parametrize("change", [other_weights, other_tokenizer, other_max_length, other_data])
+def test_x6_another_teacher_tokenizer_length_or_data_is_labelled_anew(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path, Path], None]
+) -> None:
+    """Each part of the key by itself; the manifests are what a stage would have written."""
+    teacher, data, labels = (
+        Path(shutil.copytree(finished_run / name, tmp_path / name)) for name in ("teacher", "data", "labels")
+    )
+    config = LabelConfig(shard_size=Artifact.load(labels).config["shard_size"])
+    before = label(teacher, data, labels, config)
+    manifests = {home: Artifact.load(home) for home in (teacher, data)}
+    change(teacher, data)
+    for home, made in manifests.items():
+        files = {
+            name: {"bytes": (home / name).stat().st_size, "sha256": sha256_of_file(home / name)} for name in made.files
+        }
+        manifest = json.loads((home / "artifact.json").read_text(encoding="utf-8"))
+        (home / "artifact.json").write_text(json.dumps(manifest | {"files": files}), encoding="utf-8")
+    asked = 0
+
+    def counted(*given: Any) -> Any:
+        nonlocal asked
+        asked += len(given[1])
+        return infer(*given)
+
+    monkeypatch.setattr(labeling, "infer", counted)
+    after = label(teacher, data, labels, config)
+    assert asked == after.measurements["teacher_calls"] > 600 and after.key != before.key
+
+
 def test_x7_batches_are_padded_to_their_longest_only(finished_run: Path) -> None:
     random = np.random.default_rng(0)
     tokens = [np.ones(length, dtype=np.int64) for length in random.geometric(0.03, 4000).clip(2, 128)]
@@ -263,18 +330,21 @@ def test_x13_nothing_is_pickled_and_no_foreign_code_is_run(finished_run: Path) -
                 assert node.value.id not in ("torch", "pickle"), source
 
 
-def test_x14_the_vocabulary_is_that_of_train(tmp_path: Path, finished_run: Path) -> None:
-    """A word that only validation and test have is unknown to the student."""
-    data = finished_run / "data"
-    words = {name: set(" ".join(read_split(data / f"{name}.parquet", name).texts).split()) for name in ("train", "val")}
-    for student in ("cnn", "fresh"):
-        tokenizer = json.loads((finished_run / "students" / student / "torch" / "tokenizer.json").read_text("utf-8"))
-        known = {token for token in tokenizer["model"]["vocab"] if token.isalpha() and len(token) > 2}
-        assert known <= {token for word in words["train"] for token in _pieces(word)}
-
-
-def _pieces(word: str) -> set[str]:
-    return {word[start:end] for start in range(len(word)) for end in range(start + 1, len(word) + 1)}
+def test_x14_the_vocabulary_is_that_of_train(finished_run: Path, tmp_path: Path) -> None:
+    """Every text of validation has the word quokka, every unlabelled one the word wombat; train has neither."""
+    data = prepare_few(tmp_path)  # nobody can read its test split
+    label(finished_run / "teacher", data, tmp_path / "labels", LabelConfig())
+    quick: dict[str, Any] = {"epochs": 1, "device": "cpu", "precision": "fp32"}
+    students = (
+        TextCNNStudent(name="cnn", width=8, filters=4, min_count=1, **quick),
+        BiLSTMStudent(name="lstm", width=8, units=4, min_count=1, **quick),
+        TransformerStudent(name="fresh", layers=1, width=8, heads=1, vocabulary=400, **quick),
+    )
+    for student in students:
+        out = tmp_path / student.name
+        distill(finished_run / "teacher", tmp_path / "labels", data, out, student)
+        vocabulary = json.loads((out / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+        assert "lovely" in vocabulary and not {"quokka", "wombat"} & set(vocabulary), student.name
 
 
 @pytest.mark.parametrize("text", ["", "a", "superb", "zzz", "lovely " * 500])
@@ -318,19 +388,79 @@ def test_x17_one_seed_drives_everything(finished_run: Path, tmp_path: Path) -> N
     assert made(3, "one") == made(3, "two") != made(4, "three")
 
 
-def test_x18_the_readmes_recipes_and_commands_exist() -> None:
-    """That they also work, end to end, is what `test_docs` sees to."""
-    listed = {path.name for path in (ROOT / "recipes").glob("*.toml")}
-    assert listed and all(load_recipe(ROOT / "recipes" / name) for name in listed)
+def expanded(word: str) -> list[str]:
+    """The words that a shell makes of one with braces."""
+    before, brace, rest = word.partition("{")
+    inner, _, after = rest.partition("}")
+    return [whole for part in inner.split(",") for whole in expanded(f"{before}{part}{after}")] if brace else [word]
+
+
+OF_THE_READER = {"tickets.toml"}  # that the README tells how to write
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: f"{page.parent.name}/{page.name}")
+def test_x18_documented_commands_are_taken_and_their_paths_lead_from_one_to_the_next(page: Path) -> None:
+    """From the root of the repository, as the pages have it; `test_docs` runs the README's, one after the other.
+
+    What a command reads is committed, or made by a command above it: a file of a run must be one that its recipe makes.
+    """
+    made: list[Path] = [Path("runs/demo")] if page == ROOT / "README.md" else []  # `make demo`
+    runs = {Path("runs/demo"): Path("recipes/demo.toml")}
+    for words in commands(page):
+        assert complaint(words) == "", words
+        written = [one for word in words for one in expanded(word)]
+        for before, word in zip(["", *written], written, strict=False):
+            place = Path(word)
+            if before in ("--out", "--output"):
+                made.append(place)
+                runs |= {place: Path(words[1])} if words[0] == "run" else {}
+            elif word.startswith("recipes/") or place.suffix == ".toml":
+                assert (ROOT / place).exists() or word in OF_THE_READER, word
+            elif word.startswith("runs/"):
+                run = next((run for run in runs if run in (place, *place.parents)), None)
+                assert any(known in (place, *place.parents) for known in made), word
+                if run and (ROOT / runs[run]).exists() and place != run:
+                    steps = plan(load_recipe(ROOT / runs[run]), ROOT / run, ROOT, Silent())
+                    assert place.relative_to(run).as_posix() in {step.out for step in steps}, word
 
 
 def test_x19_a_teacher_that_knows_the_texts_is_noticed_and_can_be_avoided(
+    encoder: Path, finished_run: Path, tmp_path: Path
+) -> None:
+    """Every text of train is a word of its own with a label by chance: whoever knows it has seen that very text."""
+    coin = random.Random(3)
+    known_by_heart = [(word, coin.choice(tiny.LABELS)) for word in tiny.words()]
+    tiny.write_csv(tmp_path / "train.csv", known_by_heart)
+    for name in ("val", "test"):  # so that the best epoch is one that knows them
+        tiny.write_csv(tmp_path / f"{name}.csv", [(f"{word} {word} {name}", label) for word, label in known_by_heart])
+    files = DataConfig(train="train.csv", val="val.csv", test="test.csv")
+    prepare(TASK, files, tmp_path / "data", tmp_path, seed=1)
+    config = TeacherConfig(
+        model=str(encoder), epochs=15, batch_size=6, learning_rate=5e-3, max_length=16, dropout=0.0, device="cpu",
+        precision="fp32",
+    )  # fmt: skip
+    train_teacher(tmp_path / "data", tmp_path / "teacher", config, seed=5)
+    texts = read_split(tmp_path / "data" / "train.parquet", "train")
+    known, sure = {}, {}
+    for folds in (0, 2):
+        made = label(tmp_path / "teacher", tmp_path / "data", tmp_path / str(folds), LabelConfig(folds=folds))
+        answers = labeling.read_labels(made.path, "train", texts.ids)
+        known[folds] = float((answers.argmax(axis=1) == texts.labels).mean())
+        sure[folds] = made.measurements["confidence"]
+        assert sure[folds]["train"] == pytest.approx(float(softmax(answers).max(axis=1).mean()))
+    assert known[0] > 0.9 and known[2] < 0.75  # by chance 0.5
+    assert sure[0]["train"] > sure[2]["train"]
+
+
+def test_x19_the_report_sets_the_teachers_confidence_on_train_beside_that_on_validation(
     finished_run: Path, results: dict[str, Any]
 ) -> None:
-    confidence = Artifact.load(finished_run / "labels").measurements["confidence"]
-    assert confidence.keys() >= {"train", "val"} and results["teacher_confidence"] == confidence
-    assert "confidence" in (finished_run / "report" / "report.md").read_text(encoding="utf-8")
-    assert LabelConfig(folds=5).folds == 5  # out-of-fold labels: test_folds
+    found = Artifact.load(finished_run / "labels").measurements["confidence"]
+    assert found.keys() >= {"train", "val"} and results["teacher_confidence"] == found
+    report = (finished_run / "report" / "report.md").read_text(encoding="utf-8")
+    table = report.partition("### Confidence of the soft labels")[2].partition("Mean probability")[0]
+    for split, mean in found.items():
+        assert f"| {split} | {100 * mean:.1f} |" in table
 
 
 def test_x20_a_twin_without_the_teacher_is_built_in(finished_run: Path, models: dict[str, Any]) -> None:
@@ -366,11 +496,48 @@ def test_x22_a_dead_worker_is_noticed_and_its_trial_recorded() -> None:
 
 
 def test_x23_calibration_is_measured_for_teacher_and_students(models: dict[str, Any], finished_run: Path) -> None:
-    for name in ("teacher/fp32", "half/int8", "cnn/fp32"):
+    """Maximum probability, entropy, ECE, reliability and the temperature, from the logits that were stored."""
+    labels = {"test": np.load(finished_run / "benchmark" / "labels.npz")["labels"]}
+    labels["val"] = np.load(finished_run / "benchmark" / "val" / "labels.npz")["labels"]
+    files = [f"{name}/{variant}" for name in ("half", "fresh", "cnn") for variant in ("fp32", "fp16", "int8")]
+    for name in ("teacher/fp32", *files):
         model = models[name]
-        assert {"ece", "brier", "nll"} <= set(model["metrics"]["test"])
-        assert model["calibration"]["after"]["nll"] <= model["calibration"]["before"]["nll"] + 1e-9
         assert model["temperature"] == Artifact.load(finished_run / model["path"]).temperature
+        for split, truth in labels.items():
+            home = finished_run / "benchmark" / ("val" if split == "val" else "")
+            logits = np.load(home / "logits" / f"{name.replace('/', '-')}.npz")["logits"]
+            study = model["calibration_study"][split]
+            for when, temperature in (("before", 1.0), ("after", model["temperature"])):
+                shares, measures = softmax(logits, temperature), study[when]["measures"]
+                assert measures["confidence"]["value"] == pytest.approx(shares.max(axis=1).mean())
+                assert measures["entropy"]["value"] == pytest.approx(-(shares * np.log(shares)).sum(axis=1).mean())
+                assert {"ece", "brier", "nll"} <= set(measures)
+                bins = np.array(study[when]["reliability"])  # mean confidence, share that is right, rows
+                right = shares.argmax(axis=1) == truth
+                assert (bins[:, 0] @ bins[:, 2], bins[:, 1] @ bins[:, 2]) == pytest.approx(
+                    (shares.max(axis=1).sum(), right.sum())
+                )
+        fitted = model["calibration_study"]["val"]
+        assert fitted["after"]["measures"]["nll"]["value"] <= fitted["before"]["measures"]["nll"]["value"] + 1e-9
+
+
+def test_x23_the_reliability_diagram_shows_the_teacher_and_each_student(
+    finished_run: Path, results: dict[str, Any]
+) -> None:
+    filled = prepared(results)
+    figure = reliability_diagrams(_evidence(finished_run / "benchmark", filled))
+    assert figure is not None
+    drawn = {axes.get_title().split("\n")[0]: axes for axes in figure.axes}
+    shown = ("teacher/fp32", "half/int8", "fresh/int8", "cnn/int8")
+    assert set(drawn) == {f"{key}, {split}" for key in shown for split in ("validation", "test")}
+    for model in (model for model in filled["models"] if model["key"] in shown):
+        for split, name in (("val", "validation"), ("test", "test")):
+            _, *lines = drawn[f"{model['key']}, {name}"].get_lines()  # the first is the diagonal
+            for line, when in zip(lines, ("before", "after"), strict=True):
+                bins = np.array(model["calibration_study"][split][when]["reliability"])
+                np.testing.assert_allclose(line.get_xydata(), bins[:, :2])
+    picture = (finished_run / "report" / "calibration-reliability.png").read_bytes()
+    assert base64.b64encode(picture).decode() in (finished_run / "report" / "report.html").read_text(encoding="utf-8")
 
 
 def test_x24_texts_that_recur_are_dropped_and_counted(tmp_path: Path) -> None:
@@ -383,7 +550,7 @@ def test_x24_texts_that_recur_are_dropped_and_counted(tmp_path: Path) -> None:
     assert (dropped["duplicate"], dropped["held_out"], dropped["held_out_normalized"]) == (1, 3, 3)
 
 
-def test_x25_the_readmes_tables_are_those_of_the_result_files() -> None:
+def test_x25_the_pages_tables_are_those_of_the_result_files() -> None:
     if not (ROOT / "benchmarks").exists():
         pytest.skip("benchmarks/ does not come with the sdist")
     sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -391,6 +558,8 @@ def test_x25_the_readmes_tables_are_those_of_the_result_files() -> None:
         import tables  # type: ignore[import-not-found]
     finally:
         sys.path.pop(0)
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert tables.updated(readme) == readme
-    assert tables.updated(readme.replace("93.10", "93.90", 1)) == readme
+    assert {page.name for page in tables.PAGES} == {page.name for page in PAGES if "<!-- table" in page.read_text()}
+    for page in tables.PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert tables.updated(text) == text, page
+        assert tables.updated(text.replace("92.90", "92.99")) == text != text.replace("92.90", "92.99")

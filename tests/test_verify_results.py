@@ -200,12 +200,41 @@ def test_a_calibration_study_is_recomputed_where_there_is_one(file: Path, path: 
     assert verify_results.check(file) == (0, [f"{file}: val/logits/cut3-fp32.npz: missing"])
 
 
+def test_a_table_of_any_page_that_was_edited_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pages = [Path(shutil.copy(page, tmp_path)) for page in verify_results.tables.PAGES]
+    assert [page.name for page in pages] == ["README.md", "seeds.md"]
+    monkeypatch.setattr(verify_results.tables, "PAGES", pages)
+    monkeypatch.setattr(verify_results, "RESULTS", tmp_path)  # no figures, the pages alone
+    with pytest.raises(SystemExit) as stop:
+        verify_results.main()
+    assert stop.value.code == 0, capsys.readouterr().err
+    for page in pages:
+        page.write_text(page.read_text(encoding="utf-8").replace("92.90", "92.99"), encoding="utf-8")
+    with pytest.raises(SystemExit) as stop:
+        verify_results.main()
+    said = capsys.readouterr().err.splitlines()
+    assert stop.value.code == 1 and [line.partition(":")[0] for line in said] == ["README.md", "seeds.md"]
+
+
+def test_a_student_whose_int8_was_refused_has_its_fp32_file_in_the_headlines(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copied run has no INT8 file of cut3."""
+    monkeypatch.setattr(verify_results.tables, "RESULTS", file.parents[2])
+    (row,) = [row for row in _read(file)["models"] if (row["name"], row["variant"]) == ("cut3", "fp32")]
+    value = f"{100 * row['metrics']['test']['accuracy']['value']:.2f}"
+    said = verify_results.tables._sentence("emotion", "cut3")
+    assert said.startswith(f"emotion, cut3 FP32: accuracy {value} [") and "42.6 of 91.6 MB" in said
+
+
 @pytest.mark.parametrize("add", [0, 0.01])
 def test_exit_code_tells_whether_all_is_right(
     add: float, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "README.md").write_text("no tables", encoding="utf-8")
-    monkeypatch.setattr(verify_results, "README", tmp_path / "README.md")
+    monkeypatch.setattr(verify_results.tables, "PAGES", [tmp_path / "README.md"])
     monkeypatch.setattr(verify_results, "RESULTS", tmp_path / "results")
     _edit(file, "cut3/fp32", "metrics.test.macro_f1.value", add)
     with pytest.raises(SystemExit) as stop:

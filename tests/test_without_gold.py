@@ -15,6 +15,7 @@ import pytest
 
 import tiny
 from foreign import LABELS, MAPS, save_foreign
+from making import moments
 from understudy import annotate, pseudo_label
 from understudy.artifact import Artifact
 from understudy.config import DataConfig, LabelConfig, Recipe, TaskConfig, TeacherConfig, TextCNNStudent
@@ -250,6 +251,6 @@ def test_a_run_without_gold_labels(finished_run: Path, tmp_path: Path, policy: s
     assert f"label\\_policy {policy.replace('_', chr(92) + '_')}: negative → bad" in said
     assert "of the same shape" in said
     assert json.loads((out / "teacher/label_map.json").read_text())["policy"] == policy
-    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    before = moments(out)
     run(settings.model_copy(update={"annotated": []}), out, tmp_path, Silent())
-    assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == before
+    assert moments(out) == before

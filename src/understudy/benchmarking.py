@@ -31,7 +31,7 @@ from .machine import available_cores, describe, versions
 from .metrics import agreement, mcnemar, paired_difference, retention
 from .progress import Progress, Silent
 from .recording import RESULTS as RESULTS
-from .recording import write_results
+from .recording import write_predictions, write_results
 
 
 def benchmark(
@@ -93,6 +93,8 @@ def benchmark(
         }  # fmt: skip
         logits = {name: answer.logits for name, answer in answers.items()}
         write_results(draft.path, results, {"test": (test, logits), "val": (val, known)})
+        if config.predictions:
+            write_predictions(draft.path, source.task, test, answers)
     return Artifact.load(out)
 
 

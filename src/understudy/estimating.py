@@ -38,6 +38,7 @@ from .students import twins, variants_of
 from .teachers import EndpointTeacher, TableTeacher
 
 _PIECES_PER_WORD = 1.35  # English WordPiece, with punctuation
+_BYTES_PER_WORD = 6  # English, with the space behind it
 _UTILIZATION = 0.5  # of the measured rate that a training reaches: norms, softmax and the optimiser take the rest
 _OVERHEAD = {
     "fp32": 6.0,
@@ -115,6 +116,7 @@ def estimate(recipe: Recipe, out: Path, base: Path | None) -> Forecast:
         bill = expected_bill(recipe.teacher, task.labels, asked, out / "teacher")
     calls = bill.calls if bill else len(asked)
     disk = _disk(recipe, teacher, students) + int((rows["train"] + rows["unlabeled"]) * _stored_bytes(recipe, length))
+    disk += int(rows["test"] * _predicted_bytes(recipe, words))
     return Forecast(list(standing.items()), seconds + overhead, disk, calls, rows, bill)
 
 
@@ -208,6 +210,14 @@ def _stored_bytes(recipe: Recipe, length: float) -> float:
         return 0.0
     layers, width = layers_and_width(recipe.teacher.source)
     return 2.0 * layers * (width * wanted.hidden_states + length * wanted.attention)
+
+
+def _predicted_bytes(recipe: Recipe, words: float) -> float:
+    """Bytes of one test text in the tables of predictions: there once for every file of a model and every control."""
+    if not recipe.benchmark.predictions:
+        return 0.0
+    tables = 3 + len(recipe.students) * len(recipe.variants) + len(twins(recipe))  # the teacher, two controls
+    return tables * (_BYTES_PER_WORD * words + 9 * len(recipe.task.labels) + 30)  # 0.123456; id, names
 
 
 def _teacher_size(recipe: Recipe) -> _Size:

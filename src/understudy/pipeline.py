@@ -8,7 +8,8 @@ DIR/
 ├── controls/NAME-no-teacher/{torch,fp32}/
 ├── tune/               searches; see `searching`
 ├── benchmark/          results, test logits
-└── report/             report.html, report.md, results.json, *.png
+├── report/             report.html, report.md, results.json, *.png
+└── run.log             what all of this said, with times
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from .preparation import prepare, summary, task_of
 from .progress import Progress
 from .pseudo_labeling import pseudo_label
 from .reporting import model_card, report
+from .run_log import logged
 from .sections import Variant
 from .speed import check_provider
 from .students import left_out, twins, variants_of
@@ -59,10 +61,11 @@ def run(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> dic
     """Do all stages that are not done yet; returns the results. Raises RecipeError for a directory of another task."""
     if not (out / "benchmark").exists():
         check_provider(recipe.benchmark.provider)  # now, not after the training
-    with claimed(out, recipe), tracking(recipe, out, progress) as record:
+    title = f"run of the task {recipe.task.name}"
+    with claimed(out, recipe), logged(out, title, progress) as told, tracking(recipe, out, told) as record:
         for said in left_out(recipe):
-            progress.note(f"warning: {said}")
-        work(list(plan(recipe, out, base, progress)), progress, record)
+            told.note(f"warning: {said}")
+        work(list(plan(recipe, out, base, told)), told, record)
     results: dict[str, Any] = json.loads((out / "report" / RESULTS).read_text(encoding="utf-8"))
     return results
 

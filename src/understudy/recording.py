@@ -1,7 +1,8 @@
-"""What `benchmark` leaves behind: results.json, the logits by example id, and plain CSV files of the measurements.
+"""What `benchmark` leaves behind: results.json, the logits by example id, and plain CSV files.
 
 benchmark/
 ├── results.json  quality.csv  speed.csv
+├── predictions/NAME-VARIANT.csv                   the test texts and what the model answers; on request
 ├── labels.npz  logits/NAME-VARIANT.npz            the test split
 └── val/labels.npz  val/logits/NAME-VARIANT.npz    the validation split
 """
@@ -16,10 +17,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .data.task import Split
+from .answers import Answers
+from .data.formats import Chunk, Row
+from .data.tables import Table
+from .data.task import Labels, Split, Task
+from .data.writing import WRITERS, output
 from .files import write_csv
+from .kinds import SEPARATOR
 
 RESULTS = "results.json"
+PREDICTIONS = "predictions"  # the only directory of a benchmark that holds texts
 
 
 def write_results(
@@ -33,6 +40,36 @@ def write_results(
     (directory / RESULTS).write_text(json.dumps(results, indent=1, ensure_ascii=False), encoding="utf-8")
     write_csv(directory / "quality.csv", _quality_rows(results["models"]))
     write_csv(directory / "speed.csv", _speed_rows(results["models"]))
+
+
+def write_predictions(directory: Path, task: Task, test: Split, answers: Mapping[str, Answers]) -> None:
+    """A CSV file for each model, by key: id, text, gold, label, confidence and p_<label>, the calibrated probabilities.
+
+    Of a multi-label task `labels` stands in the place of label and confidence. A ' stands before cells that a
+    spreadsheet would run as a formula.
+    """
+    named = [*(["labels"] if task.multi else ["label", "confidence"]), *(f"p_{label}" for label in task.labels)]
+    gold = _names(test.labels, task)
+    rows: list[Row] = [
+        {"id": name, "text": text, "gold": label} for name, text, label in zip(test.ids, test.texts, gold, strict=True)
+    ]
+    (directory / PREDICTIONS).mkdir()
+    for key, answer in answers.items():
+        shares = answer.probabilities
+        values = [_names(answer.labels, task), *([] if task.multi else [shares.max(axis=1).tolist()])]
+        table = Table(key, dict.fromkeys(("id", "text", "gold")), len(test), ())
+        with (
+            output(directory / PREDICTIONS / f"{key.replace('/', '-')}.csv", overwrite=False) as file,
+            WRITERS[".csv"](file, table, named, True, task.multi) as write,
+        ):
+            write(Chunk(0, rows), None, dict(zip(named, [*values, *shares.T.tolist()], strict=True)))
+
+
+def _names(labels: Labels, task: Task) -> list[str]:
+    """What the labels of each text are called, in one cell."""
+    if not task.multi:
+        return [task.labels[label] for label in labels]
+    return [SEPARATOR.join(name for name, applies in zip(task.labels, row, strict=True) if applies) for row in labels]
 
 
 def split_home(directory: Path, split: str) -> Path:

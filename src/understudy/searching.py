@@ -17,6 +17,7 @@ from .config import Recipe
 from .pipeline import known_data, plan, work
 from .progress import Progress
 from .reporting import draw_search
+from .run_log import logged
 from .tracking import tracking
 
 _NEEDED = ("data", "teacher", "labels", "pseudo-labels")
@@ -33,13 +34,13 @@ def search(
     """Do what [tune] asks for; returns what best_params.json says."""
     from .training import tune
 
-    home = home_of(out, recipe)
-    with claimed(out, recipe), tracking(recipe, out, progress) as record:
-        work([step for step in plan(recipe, out, base, progress) if step.out in _NEEDED], progress, record)
+    home, title = home_of(out, recipe), f"search of the student {recipe.tuned.name}"
+    with claimed(out, recipe), logged(out, title, progress) as told, tracking(recipe, out, told) as record:
+        work([step for step in plan(recipe, out, base, told) if step.out in _NEEDED], told, record)
         try:
             found = tune(
                 out / "teacher", out / "labels", known_data(recipe, out), home, recipe.tuned, recipe.tune,
-                seed=recipe.seed, workers=workers, storage=storage, progress=progress,
+                seed=recipe.seed, workers=workers, storage=storage, progress=told,
             )  # fmt: skip
             draw_search(home)
         finally:

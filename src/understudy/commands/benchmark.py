@@ -83,9 +83,10 @@ def command(
     if (data / "artifact.json").exists():
         _on_test_split(models, data, out, (teacher, labels), config)
         return
-    if out or teacher or labels:
+    if out or teacher or labels or given["predictions"] is not None:
         raise InputError(
-            f"--out, --teacher and --labels are for a directory that `prepare` wrote, and --data {data} is none"
+            "--out, --teacher, --labels and --predictions are for a directory that `prepare` wrote, "
+            f"and --data {data} is none"
         )
     from ..comparison import compare_on_file
     from ..display import terminal_progress

@@ -11,12 +11,13 @@ from ..errors import MissingExtraError
 from ..label_mapping import mapped_names
 from ..soft_terms import SOFT_TERMS, whole_loss
 from .calibration import study_tables
+from .columns import as_text
 from .devices import device_table, gpu_table, place
 from .findings import sentences
 from .formats import compact, digits, escape_markdown, megabytes, percent, plain, toml
 from .tables import (
     calibration_table,
-    class_table,
+    class_tables,
     comparison_table,
     data_tables,
     results_table,
@@ -74,7 +75,7 @@ def described(results: Results) -> dict[str, Any]:
     """What the documents say; `results` as `view.prepared` makes them."""
     best, _ = best_student(results)
     details = {
-        "answers": [class_table(results), comparison_table(results)],
+        "answers": [*class_tables(results), comparison_table(results)],
         "confidence": [*study_tables(results), calibration_table(results)],
         "measured": [threshold_table(results), speed_table(results), device_table(results), gpu_table(results)],
         "data": data_tables(results),
@@ -94,7 +95,10 @@ def described(results: Results) -> dict[str, Any]:
 
 
 def template(name: str) -> jinja2.Template:
-    """A template that escapes every text for what it writes: HTML or Markdown. Imported late: jinja2 is an extra."""
+    """A template that escapes every text for what it writes: HTML, Markdown or plain text, which needs none.
+
+    Imported late: jinja2 is an extra.
+    """
     import jinja2
     from markupsafe import Markup
 
@@ -102,13 +106,13 @@ def template(name: str) -> jinja2.Template:
         return Markup(escape_markdown(value)) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, trim_blocks=True,
-        lstrip_blocks=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), autoescape=".txt." not in name,
+        trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
         finalize=escaped if ".md." in name else None,
     )  # fmt: skip
     environment.filters |= {
         "toml": toml, "digits": digits, "percent": percent, "megabytes": megabytes, "compact": compact,
         "quoted": shlex.quote, "literal": lambda text: json.dumps(text, ensure_ascii=False),
-        "words": lambda name: name.replace("_", " "),
+        "words": lambda name: name.replace("_", " "), "as_text": as_text,
     }  # fmt: skip
     return environment.get_template(name)

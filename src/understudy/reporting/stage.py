@@ -1,7 +1,7 @@
 """report: what `benchmark` measured, for people. Reads finished artifacts only; no stage reads what it writes.
 
 benchmark/{results.json, labels.npz, logits/*.npz, val/*} →
-report/{report.html, report.md, results.json, calibration.csv, *.png}
+report/{report.html, report.md, report.txt, results.json, calibration.csv, *.png}
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ MULTI_CAPTIONS = {
 
 
 def report(benchmark: Path, out: Path, *, progress: Progress | None = None) -> Artifact:
-    """Write report.html, report.md, the results and the pictures of a benchmark's directory."""
+    """Write report.html, report.md, report.txt, the results and the pictures of a benchmark's directory."""
     plan = Plan("report", {}, {"benchmark": Artifact.load(benchmark, "benchmark").digest})
     done = finished(out, plan, progress or Silent())
     if done is not None:
@@ -77,7 +77,7 @@ def write_report(benchmark: Path, directory: Path) -> Path:
     try:
         from . import plots
 
-        html, markdown = template("report.html.jinja"), template("report.md.jinja")
+        html, markdown, text = (template(f"report.{kind}.jinja") for kind in ("html", "md", "txt"))
     except ImportError:
         raise MissingExtraError("the report", "build") from None
     results = prepared(_read_results(benchmark))
@@ -89,6 +89,7 @@ def write_report(benchmark: Path, directory: Path) -> Path:
     view = {**described(results), "pictures": {name: captions[name] for name in drawn}}
     embedded = {name: base64.b64encode((directory / name).read_bytes()).decode() for name in drawn}
     (directory / "report.md").write_text(markdown.render(view), encoding="utf-8")
+    (directory / "report.txt").write_text(text.render(view), encoding="utf-8")
     (directory / "report.html").write_text(html.render(view, embedded=embedded), encoding="utf-8")
     return directory / "report.html"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..label_mapping import mapped_names
 from .formats import Cell, compact, digits, hundredth, megabytes, p_value, percent, points, whole
-from .view import FILES, Model, Results, bag_of_words_of, counted, metric_name, shown, teacher_of
+from .view import FILES, METRICS, Model, Results, bag_of_words_of, counted, metric_name, shown, teacher_of
 
 
 @dataclass(frozen=True)
@@ -110,18 +110,35 @@ def _confidence_table(results: Results) -> Table:
     return Table("Confidence of the soft labels", note, [Cell("Split"), Cell("Confidence", "%")], rows)
 
 
-def class_table(results: Results) -> Table:
-    """F1, precision and recall of every file of the teacher, the other shown models and the bag of words, by label."""
-    found = [m for m in results["models"] if m["role"] == "teacher"]
-    found += [m for m in shown(results) if m["role"] != "teacher"]
-    models = [m for m in [*found, bag_of_words_of(results)] if m and m["per_class"]]
+def class_tables(results: Results) -> list[Table]:
+    """F1, precision and recall by label: of the shown models and the bag of words, then of every file of a model."""
+    scored = [m for m in results["models"] if m["score"] and m["per_class"]]
+    measured = [m for m in scored if m["variant"] != "none"]  # not the constant answer
+    first = [m for m in [*shown(results), bag_of_words_of(results)] if m and m in scored]
+    tables = [_class_table(results, "Per label", first)] if first else []
+    there = {m["key"] for m in first}
+    for name in dict.fromkeys(m["name"] for m in measured if m["key"] not in there):
+        files = [m for m in measured if m["name"] == name]
+        tables.append(_class_table(results, f"Per label, every file of {name}", files))
+    return tables
+
+
+def _class_table(results: Results, title: str, models: Sequence[Model]) -> Table:
     rows = []
-    for index, label in enumerate(results["labels"] if models else []):
+    for index, label in enumerate(results["labels"]):
         scores = [model["per_class"][index] for model in models]
         cells = [Cell(hundredth(s["f1"]), f"{hundredth(s['precision'])} / {hundredth(s['recall'])}") for s in scores]
         rows.append([Cell(label), Cell(f"{scores[0]['support']:,}"), *cells])
-    note = "F1 in %, below it precision / recall; test split, n as given for each label."
-    return Table("Per label", note, [Cell("Label"), Cell("n"), *(Cell(m["key"]) for m in models)], rows)
+    for metric in ("micro_f1", "macro_f1", "weighted_f1"):
+        found = [model["metrics"]["test"].get(metric) for model in models]
+        if any(found):
+            n = next(estimate["n"] for estimate in found if estimate)
+            rows.append([Cell(METRICS[metric]), Cell(f"{n:,}"), *(percent(estimate, 1) for estimate in found)])
+    note = (
+        "F1 in %, with precision / recall; of all labels together with its 95 % interval. Test split; n: texts of the "
+        "label."
+    )
+    return Table(title, note, [Cell("Label"), Cell("n"), *(Cell(m["key"]) for m in models)], rows)
 
 
 def threshold_table(results: Results) -> Table:

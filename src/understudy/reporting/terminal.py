@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from .calibration import study_tables
+from .columns import in_columns
 from .devices import device_table, gpu_table
 from .findings import findings
-from .formats import Cell, digits, megabytes, percent
+from .formats import digits, megabytes, percent
 from .tables import Table as Document
 from .view import Results, counted, metric_name, prepared
 
@@ -47,24 +48,10 @@ def _print_tables(tables: Sequence[Document]) -> None:
     for one in tables:
         if not one.rows:
             continue
-        table = Table(
-            box=box.SIMPLE_HEAD, collapse_padding=True, title=one.title, title_justify="left", caption=one.note
-        )
-        table.caption_justify = "left"
-        for index, name in enumerate(one.columns):
-            text = index < one.text_columns
-            table.add_column(_stacked(name), justify="left" if text else "right", no_wrap=index > 0, overflow="fold")
-        for number, row in enumerate(one.rows):
-            above = one.rows[number - 1][0] if number else None
-            cells = [Cell("") if row[0] == above else row[0], *row[1:]]
-            table.add_row(*(_stacked(cell) for cell in cells))
+        table = in_columns(one)
+        table.title, table.title_justify = one.title, "left"
+        table.caption, table.caption_justify = one.note, "left"
         console.print(table)
-
-
-def _stacked(cell: Cell) -> Text:
-    """A cell of the documents in a narrow column: what belongs to the number below it, intervals with a dash."""
-    detail = cell.detail.replace(" to ", "–").replace("; ", "\n").replace(", ", "\n")
-    return Text(cell.text).append(f"\n{detail}" if detail else "", style="dim")
 
 
 def _wide_console() -> Console:

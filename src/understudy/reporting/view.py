@@ -23,7 +23,7 @@ FILES = {
 _LAST = ("torchscript", "exported", "torch-fp16", "int8-dynamic")
 METRICS = {
     "accuracy": "accuracy", "macro_f1": "macro-F1", "macro_recall": "macro recall", "micro_f1": "micro-F1",
-    "subset_accuracy": "subset accuracy",
+    "subset_accuracy": "subset accuracy", "weighted_f1": "weighted F1",
 }  # fmt: skip
 
 

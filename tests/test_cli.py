@@ -162,7 +162,11 @@ def test_data_that_cannot_be_used(call: Call, home: Path, old: str, new: str, me
     hint = "; the recipe's data.train, val, test and unlabeled name the files" if "such" in message and not dry else ""
     line = next(n for n, row in enumerate((home / "train.csv").read_text().splitlines(), 1) if row.endswith("good"))
     assert lines[-1] == f"understudy: {home}/{message.format(line=line)}{hint}"
-    assert names(home) == before if dry else {*names(home)} - {*before} == {"out", "out/.lock", "out/run.json"}
+    assert (
+        names(home) == before
+        if dry
+        else {*names(home)} - {*before} == {"out", "out/.lock", "out/run.json", "out/run.log"}
+    )
 
 
 def full(*given: object, **named: object) -> None:

@@ -213,10 +213,11 @@ def _stored_bytes(recipe: Recipe, length: float) -> float:
 
 
 def _predicted_bytes(recipe: Recipe, words: float) -> float:
-    """Bytes of one test text in the tables of predictions: there once for every file of a model and every control."""
+    """Bytes of one test text in the tables of predictions: one for every file of a model, and two controls."""
     if not recipe.benchmark.predictions:
         return 0.0
-    tables = 3 + len(recipe.students) * len(recipe.variants) + len(twins(recipe))  # the teacher, two controls
+    of_teacher = len(recipe.teacher.variants) if isinstance(recipe.teacher, TeacherConfig) else 1
+    tables = 2 + of_teacher + sum(len(variants_of(s, recipe)) for s in recipe.students) + len(twins(recipe))
     return tables * (_BYTES_PER_WORD * words + 9 * len(recipe.task.labels) + 30)  # 0.123456; id, names
 
 

@@ -160,7 +160,10 @@ def _common_task(artifacts: dict[str, Artifact]) -> Task:
                 f"{', '.join(first[1].labels)}, in this order"
             )
     if first is None:
-        raise InputError("benchmark needs at least one understudy artifact, which says what the labels are")
+        raise InputError(
+            "benchmark needs at least one understudy artifact, which says what the labels are: none of the "
+            "models given is a directory with an artifact.json"
+        )
     return first[1]
 
 

@@ -30,15 +30,14 @@ Right = NDArray[np.bool_]  # (seeds, texts)
 def table(home: Path) -> tuple[list[str], list[list[str]], str]:
     """Header, rows and note."""
     found = json.loads((home / "results.json").read_text(encoding="utf-8"))
-    students, right = found["students"], np.load(home / "correct.npz")
+    students, right, answers = found["students"], np.load(home / "correct.npz"), np.load(home / "teachers.npz")
     temperatures = sorted({row["temperature"] for row in students if row["teacher"]})
     best = {teacher: _best_temperature(students, teacher) for teacher in _SAID}
     rows = []
     for teacher, said in _SAID.items():
-        cells = [f"{teacher}: {said}", *_sureness(home, teacher)]
-        for temperature in [*temperatures, best[teacher]]:
-            of = best[REFERENCE] if len(cells) == 4 + len(temperatures) else temperature
-            ours, theirs = (_right(students, right, name, at) for name, at in ((teacher, temperature), (REFERENCE, of)))
+        cells = [f"{teacher}: {said}", *_sureness(answers[teacher], answers["labels"])]
+        for our, their in [*((t, t) for t in temperatures), (best[teacher], best[REFERENCE])]:
+            ours, theirs = _right(students, right, teacher, our), _right(students, right, REFERENCE, their)
             cells.append(_cell(ours, None if teacher == REFERENCE else theirs))
         cells[-1] = f"T {best[teacher]:g}: {cells[-1]}"
         rows.append(cells)
@@ -86,13 +85,8 @@ def _best_temperature(students: list[dict[str, Any]], teacher: str) -> float:
     return min(losses, key=lambda temperature: float(np.mean(losses[temperature])))
 
 
-def _sureness(home: Path, teacher: str) -> list[str]:
-    """Mean confidence, ECE and NLL of the teacher on validation."""
-    stored = np.load(home / "teachers.npz")
-    probabilities = softmax(stored[teacher])
-    scores = (
-        probabilities.max(axis=1).mean(),
-        ece(probabilities, stored["labels"]),
-        nll(probabilities, stored["labels"]),
-    )
+def _sureness(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> list[str]:
+    """Mean confidence, ECE and NLL of a teacher."""
+    probabilities = softmax(logits)
+    scores = (probabilities.max(axis=1).mean(), ece(probabilities, labels), nll(probabilities, labels))
     return [f"{score:.3f}" for score in scores]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from pathlib import Path
 
@@ -10,18 +9,14 @@ import numpy as np
 import pytest
 
 from answers_kit import labelled, settings, split_of
+from scripts import script
 from understudy.artifact import Artifact
 from understudy.config import TransformerStudent
 from understudy.decision import softmax
 from understudy.soft_labels import read_labels
 from understudy.training import distill
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-if not BENCHMARKS.exists():
-    pytest.skip("benchmarks/ does not come with the sdist", allow_module_level=True)
-
-sys.path.insert(0, str(BENCHMARKS))
-soft_labels = importlib.import_module("soft_labels")
+soft_labels = script("soft_labels")
 
 
 def test_a_table_of_stored_logits_is_as_good_as_the_teacher(

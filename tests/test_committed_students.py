@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from scripts import BENCHMARKS
 from understudy import Classifier
 from understudy.artifact import Artifact
 
-RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
+RESULTS = BENCHMARKS / "results"
 STUDENTS = sorted(RESULTS.glob("*/students/*"))
 if not RESULTS.exists():
     pytest.skip("benchmarks/ does not come with the sdist", allow_module_level=True)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-if not BENCHMARKS.exists():
-    pytest.skip("benchmarks/ does not come with the sdist", allow_module_level=True)
+from scripts import script
 
-sys.path.insert(0, str(BENCHMARKS))
-overconfidence_table = importlib.import_module("overconfidence_table")
+overconfidence_table = script("overconfidence_table")
 
 SEEDS, TEXTS = 5, 200
 

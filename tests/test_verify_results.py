@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,18 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from scripts import BENCHMARKS, script
 from understudy import metrics
 from understudy.answers import Answers
 from understudy.calibration_metrics import calibration_study
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+verify_results = script("verify_results")
+
 COMMITTED = BENCHMARKS / "results" / "emotion" / "seed-13"
-if not COMMITTED.exists():
-    pytest.skip("benchmarks/ does not come with the sdist", allow_module_level=True)
-
-sys.path.insert(0, str(BENCHMARKS))  # verify_results imports its neighbour `tables`
-verify_results = importlib.import_module("verify_results")
-
 MODELS = ("teacher/fp32", "cut3/fp32")
 
 

@@ -103,13 +103,12 @@ def calibration_study(
         study[split] = {when: _figures(probabilities, labels, resamples, seed) for when, probabilities in found.items()}
     if {"val", "test"} <= splits.keys():
         logits, labels = splits["test"]
+        probabilities = _probabilities(logits, labels, temperature)
         kept = [row["threshold"] for row in study["val"]["after"]["coverage"]]
         study["held"] = [
             {"risk": risk, "threshold": threshold, "coverage": share.to_dict(), "error": error.to_dict()}
             for risk, threshold in zip(RISKS, kept, strict=True)
-            for share, error in [
-                at_threshold(_probabilities(logits, labels, temperature), labels, threshold, resamples, seed)
-            ]
+            for share, error in [at_threshold(probabilities, labels, threshold, resamples, seed)]
         ]
     return study
 

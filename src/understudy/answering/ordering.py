@@ -31,13 +31,14 @@ def wrong_order(logits: NDArray[np.float32], labels: Labels, names: Sequence[str
         p, other = min(found)
         if p < SURE:
             beaten_by[label] = other
-    circle = _circle(beaten_by)
-    return "; ".join(
-        f"of the validation texts with the label '{names[label]}' "
-        f"{_votes(best, applies, label, beaten_by[label])[1]} get '{names[beaten_by[label]]}' and "
-        f"{_votes(best, applies, label, beaten_by[label])[0]} get '{names[label]}'"
-        for label in circle
-    )
+    said = []
+    for label in _circle(beaten_by):
+        own, others = _votes(best, applies, label, beaten_by[label])
+        said.append(
+            f"of the validation texts with the label '{names[label]}' {others} get '{names[beaten_by[label]]}' and "
+            f"{own} get '{names[label]}'"
+        )
+    return "; ".join(said)
 
 
 def _votes(best: NDArray[np.intp], applies: NDArray[np.bool_], label: int, other: int) -> tuple[int, int]:

@@ -56,13 +56,12 @@ def log_odds(values: Floats, labels: Sequence[str], scale: Scale, place: Callabl
         return _narrow(values)
     shares = np.exp(values) if scale == "log_probability" else values
     outside = (shares < 0) | (shares > 1)
-    hint = '; set scale = "log_probability" or "logit" if it is none' if scale == "probability" else ""
     _refuse(
         outside.any(axis=1),
         place,
         lambda row: (
             f"{labels[int(outside[row].argmax())]!r} has the probability {shares[row][outside[row]][0]:.4g}, expected "
-            f"0 to 1{hint}"
+            f"0 to 1{_hint(scale)}"
         ),
     )
     shares = np.clip(shares, FLOOR, 1 - FLOOR)
@@ -107,13 +106,12 @@ def _refuse_wrong(
     given: Floats, labels: Sequence[str], scale: Scale, tolerance: float, place: Callable[[int], str]
 ) -> None:
     negative, sums = given < 0, given.sum(axis=1)
-    hint = '; set scale = "log_probability" or "logit" if it is none' if scale == "probability" else ""
     _refuse(
         negative.any(axis=1),
         place,
         lambda row: (
             f"{labels[int(negative[row].argmax())]!r} has {given[row][negative[row]][0]:.4g}, and a probability "
-            f"is not negative{hint}"
+            f"is not negative{_hint(scale)}"
         ),
     )
     _refuse(
@@ -123,6 +121,10 @@ def _refuse_wrong(
             f"the probabilities sum to {sums[row]:.4g}, which is more than 1 and the tolerance of {tolerance:g}"
         ),
     )
+
+
+def _hint(scale: Scale) -> str:
+    return '; set scale = "log_probability" or "logit" if it is none' if scale == "probability" else ""
 
 
 def _refuse(bad: Any, place: Callable[[int], str], reason: Callable[[int], str]) -> None:

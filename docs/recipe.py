@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from understudy.config import STUDENT_KINDS, TEACHER_KINDS, Recipe, TaskConfig
-from understudy.sections import DistillConfig, Section
+from understudy.distill_settings import DistillConfig
+from understudy.sections import Section
 from understudy.soft_terms import LAYER_TERMS, SOFT_TERMS
 from understudy.space import Range
 

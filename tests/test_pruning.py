@@ -26,9 +26,9 @@ from understudy.config import (
     TeacherConfig,
 )
 from understudy.data.storing import read_split
+from understudy.distill_settings import FilterPruningConfig, PruningConfig
 from understudy.errors import InputError, RecipeError
 from understudy.quantization import quantize
-from understudy.sections import FilterPruningConfig, PruningConfig
 from understudy.tokenization import TextEncoder
 from understudy.training import checkpoint, distill, export, label, loop, narrowing, networks, pruning, train
 from understudy.training.losses import supervised

@@ -10,26 +10,33 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from .distill_settings import DistillConfig as DistillConfig
 from .errors import RecipeError
 from .explaining import Kinds, explain
 from .kinds import SEPARATOR
-from .sections import NAME, EncoderConfig, FilterPruningConfig, Positive, Proportion, PruningConfig, Variant
 from .sections import BenchmarkConfig as BenchmarkConfig
-from .sections import DistillConfig as DistillConfig
 from .sections import ExportConfig as ExportConfig
 from .sections import LabelConfig as LabelConfig
 from .sections import LabelPolicy as LabelPolicy
 from .sections import OptimizationConfig as OptimizationConfig
 from .sections import Pretrained as Pretrained
+from .sections import Proportion, Variant
 from .sections import QuantizeConfig as QuantizeConfig
 from .sections import Section as Section
 from .sections import TeacherConfig as TeacherConfig
 from .soft_terms import FOLDED_STATES, LAYER_TERMS, TWO_LABELS, inherited
 from .space import STUDENT_ALONE, TuneConfig, search_space
+from .student_settings import STUDENT_KINDS as STUDENT_KINDS
+from .student_settings import BiLSTMStudent as BiLSTMStudent
+from .student_settings import CutStudent as CutStudent
+from .student_settings import PretrainedStudent as PretrainedStudent
+from .student_settings import StudentConfig as StudentConfig
+from .student_settings import TextCNNStudent as TextCNNStudent
+from .student_settings import TransformerStudent as TransformerStudent
 from .task_settings import CalibrateConfig as CalibrateConfig
 from .task_settings import TaskConfig as TaskConfig
 from .task_settings import check_kind, check_variants
@@ -89,99 +96,6 @@ class DataConfig(Section):
         if not self.train_labels and not self.test:
             raise ValueError("without train_labels a test split cut from train has no labels: set test")
         return self
-
-
-class _Student(DistillConfig):
-    name: str = Field("student", pattern=NAME, description="name of its directory")
-    max_length: int = Field(0, ge=0, le=8192, description="tokens kept of a text; 0: as the teacher")
-
-    @field_validator("name")
-    @classmethod
-    def _free(cls, name: str) -> str:
-        if name in ("teacher", "majority", "tfidf-lr") or name.endswith("-no-teacher"):
-            raise ValueError(f"{name!r} is the name of another model of the run; choose another")
-        return name
-
-    @field_validator("max_length")
-    @classmethod
-    def _room(cls, length: int) -> int:
-        if 0 < length < 4:
-            raise ValueError(f"must be 0 or at least 4, got {length}")
-        return length
-
-
-class CutStudent(_Student, EncoderConfig):
-    """The teacher with fewer layers."""
-
-    kind: Literal["cut"] = "cut"
-    layers: int | list[int] = Field(3, description="how many of the lowest layers, or which (from 0)")
-    trim_vocabulary: bool = Field(True, description="drop the tokens that the transfer set never uses")
-
-    @field_validator("layers")
-    @classmethod
-    def _some(cls, layers: int | list[int]) -> int | list[int]:
-        numbers = [layers - 1] if isinstance(layers, int) else layers
-        if not numbers or min(numbers) < 0 or len(set(numbers)) != len(numbers):
-            raise ValueError(f"must be how many (at least 1) or a list of distinct layers (from 0), got {layers}")
-        return layers
-
-
-class PretrainedStudent(Pretrained, _Student, EncoderConfig):
-    """Another pretrained encoder with its own tokenizer."""
-
-    kind: Literal["pretrained"] = "pretrained"
-    model: str = Field(description="hub name, directory (beside the recipe or in --data) or bundled:minilm-l6")
-    trim_vocabulary: bool = Field(False, description="drop the tokens that the transfer set never uses")
-
-
-class TransformerStudent(_Student, PruningConfig):
-    """A small BERT from scratch, with a WordPiece vocabulary learnt on the training texts."""
-
-    later = frozenset({"prune_heads", "prune_units", "recovery_epochs"})
-
-    kind: Literal["transformer"] = "transformer"
-    layers: Positive = Field(2, description="layers")
-    width: Positive = Field(128, description="hidden size; the feed-forward layer has four times as many units")
-    heads: Positive = Field(2, description="attention heads")
-    vocabulary: Annotated[int, Field(ge=64)] = Field(8000, description="WordPiece vocabulary, at most")
-
-    @model_validator(mode="after")
-    def _heads(self) -> Self:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
-        return self
-
-
-class _WordStudent(_Student):
-    """A network over word embeddings."""
-
-    width: Positive = Field(300, description="size of the word embeddings")
-    vocabulary: Annotated[int, Field(ge=8)] = Field(20000, description="word vocabulary, at most, from train only")
-    min_count: Positive = Field(2, description="rarer words are unknown")
-    teacher_embeddings: bool = Field(False, description="start a word as the mean of the teacher's pieces of it")
-
-
-class TextCNNStudent(_WordStudent, FilterPruningConfig):
-    """Convolutions over word embeddings (Kim 2014)."""
-
-    later = frozenset({"prune_filters", "recovery_epochs"})
-
-    kind: Literal["textcnn"] = "textcnn"
-    filters: Positive = Field(100, description="filters of each kernel size")
-    kernels: list[Positive] = Field([3, 4, 5], min_length=1, description="kernel sizes, in words")
-
-
-class BiLSTMStudent(_WordStudent):
-    """A bidirectional LSTM over word embeddings; sizes of Tang et al. 2019 (castorini/d-bert, birnn_sst2.json)."""
-
-    kind: Literal["bilstm"] = "bilstm"
-    units: Positive = Field(150, description="units of each direction")
-    layers: Positive = Field(1, description="layers")
-
-
-StudentConfig = Annotated[
-    CutStudent | PretrainedStudent | TransformerStudent | TextCNNStudent | BiLSTMStudent, Field(discriminator="kind")
-]
 
 
 class Recipe(Section):
@@ -287,13 +201,6 @@ class Recipe(Section):
         return self.students[names.index(self.tune.student) if self.tune.student else 0]
 
 
-STUDENT_KINDS: dict[str, type[_Student]] = {
-    "cut": CutStudent,
-    "pretrained": PretrainedStudent,
-    "transformer": TransformerStudent,
-    "textcnn": TextCNNStudent,
-    "bilstm": BiLSTMStudent,
-}
 _CHOICES: dict[str, Kinds] = {"students": STUDENT_KINDS, "teacher": TEACHER_KINDS}
 
 

@@ -28,12 +28,12 @@ from .config import (
     TransformerStudent,
 )
 from .data.preparing import Prepared, prepare
+from .distill_settings import Pruning
 from .errors import ArtifactError
 from .layer_checks import check_layers
 from .pipeline import Step, plan
 from .preparation import digests, task_of
 from .progress import Silent
-from .sections import Pruning
 from .students import twins, variants_of
 from .teachers import EndpointTeacher, TableTeacher
 

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     PrivateAttr,
-    SerializerFunctionWrapHandler,
-    ValidationInfo,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
 from .machine import Provider
-from .soft_terms import FOLDED_STATES, Loss, cannot, readers, unread
+from .soft_terms import FOLDED_STATES
 
 Proportion = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -120,129 +117,6 @@ class TeacherConfig(Pretrained, OptimizationConfig):
             if unused:
                 raise ValueError(f"a ready classifier (train = false) is not trained: remove {', '.join(unused)}")
         return self
-
-
-class DistillConfig(OptimizationConfig):
-    """How a student learns from soft labels."""
-
-    later: ClassVar[frozenset[str]] = frozenset()  # keys that runs were made without: a dump has them if they say more
-
-    epochs: Positive = Field(5, description="passes over the transfer set, at most")
-    loss: Loss = Field("kl", description="soft term: KL, MSE of logits, BCE, the teacher's hard labels, decoupled KD")
-    temperature: float = Field(2.0, gt=0, description="T of the distillation loss")
-    soft_weight: Proportion = Field(0.8, description="weight of the soft term; the hard term has the rest")
-    target_weight: float = Field(1.0, ge=0, description="dkd: weight of the target against the rest")
-    other_weight: float = Field(1.0, ge=0, description="dkd: weight of the likeness among the other labels")
-    correct_teacher: bool = Field(
-        False, description="where the teacher is wrong, swap its highest logit with the gold label's"
-    )
-    hidden_weight: float = Field(0.0, ge=0, description="weight of the distance to the teacher's hidden states; 0: off")
-    attention_weight: float = Field(0.0, ge=0, description="weight of the distance to the teacher's attention; 0: off")
-    layer_map: Literal["uniform", "last"] | list[Annotated[int, Field(ge=0)]] = Field(
-        "uniform",
-        description="the teacher's layer for each of the student's: evenly up to its last, its last ones, or a list",
-    )
-
-    @field_validator("hidden_weight", "attention_weight")
-    @classmethod
-    def _layers_to_compare(cls, weight: float, info: ValidationInfo) -> float:
-        kind = cls.model_fields.get("kind")
-        if weight and kind and (reason := cannot(kind.default, str(info.field_name))):
-            raise ValueError(reason)
-        return weight
-
-    @model_validator(mode="after")
-    def _terms(self) -> Self:
-        if self.soft_weight == 1 and self.class_weights != "none":
-            raise ValueError("class_weights act on the hard term, which soft_weight = 1 removes")
-        if self.soft_weight == 1 and self.label_smoothing:
-            raise ValueError("label_smoothing acts on the hard term, which soft_weight = 1 removes")
-        if self.soft_weight == 0 and (self.loss != "kl" or self.correct_teacher):
-            raise ValueError("loss and correct_teacher act on the soft term, which soft_weight = 0 removes")
-        if vain := unread(self.loss, self.model_fields_set):
-            raise ValueError(
-                f"loss {self.loss} does not read {', '.join(vain)}: choose {readers(vain)}, or remove the setting"
-            )
-        if not (self.target_weight or self.other_weight):
-            raise ValueError("target_weight and other_weight are both 0, which leaves no soft term: raise one")
-        if self.layer_map != "uniform" and not (self.hidden_weight or self.attention_weight):
-            raise ValueError("layer_map is read by hidden_weight and attention_weight, which are 0: raise one")
-        return self
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields, settings = type(self).model_fields, dump(self)
-        return {k: v for k, v in settings.items() if k not in self.later or v != fields[k].default}
-
-    @property
-    def needs_gold(self) -> str:
-        """The setting that takes gold labels, as one says it; empty if the teacher's answers are all that is read."""
-        if self.soft_weight < 1:
-            return f"soft_weight = {self.soft_weight:g}"
-        return "correct_teacher" if self.correct_teacher else ""
-
-
-class PruningConfig(DistillConfig):
-    """What is taken out of a transformer student once it is trained, and how long it recovers."""
-
-    prune_heads: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="share of each layer's attention heads to remove; transformers alone cannot open the result"
-    )
-    prune_units: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="share of each layer's feed-forward units to remove"
-    )
-    recovery_epochs: Positive = Field(2, description="passes over the transfer set after that, at most")
-
-    @property
-    def shares(self) -> dict[str, float]:
-        """What share is to be removed of what; nothing in most students."""
-        found = {"heads": self.prune_heads, "units": self.prune_units}
-        return {what: share for what, share in found.items() if share}
-
-    @model_validator(mode="after")
-    def _recovery(self) -> Self:
-        if not self.shares and self.recovery_epochs != type(self).model_fields["recovery_epochs"].default:
-            raise ValueError("recovery_epochs come after pruning: set prune_heads or prune_units, or remove it")
-        return self
-
-
-class EncoderConfig(PruningConfig):
-    """What is trained of a student that starts as a trained encoder."""
-
-    later = frozenset({"freeze_encoder"})
-
-    freeze_encoder: bool = Field(False, description="train the classification head only")
-
-    @model_validator(mode="after")
-    def _frozen(self) -> Self:
-        of_layers = ("prune_heads", "prune_units", "hidden_weight", "attention_weight")
-        given = [name for name in of_layers if getattr(self, name)]
-        if self.freeze_encoder and given:
-            raise ValueError(f"freeze_encoder leaves the layers as they are, which {given[0]} would train: remove one")
-        return self
-
-
-class FilterPruningConfig(DistillConfig):
-    """What is taken out of a TextCNN once it is trained, and how long it recovers."""
-
-    prune_filters: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="share of the filters of each kernel size to remove"
-    )
-    recovery_epochs: Positive = Field(2, description="passes over the transfer set after that, at most")
-
-    @property
-    def shares(self) -> dict[str, float]:
-        """What share is to be removed of what; nothing in most students."""
-        return {"filters": self.prune_filters} if self.prune_filters else {}
-
-    @model_validator(mode="after")
-    def _recovery(self) -> Self:
-        if not self.shares and self.recovery_epochs != type(self).model_fields["recovery_epochs"].default:
-            raise ValueError("recovery_epochs come after pruning: set prune_filters, or remove it")
-        return self
-
-
-Pruning = PruningConfig | FilterPruningConfig
 
 
 class LabelConfig(Section):

@@ -28,10 +28,10 @@ from ..config import (
 )
 from ..data.storing import TEST_FILE, read_split
 from ..data.task import Split, Task
+from ..distill_settings import EncoderConfig, Pruning
 from ..errors import ArtifactError, RecipeError
 from ..progress import Progress, Silent
 from ..pseudo_labeling import check_trainable, origin
-from ..sections import EncoderConfig, Pruning
 from ..soft_labels import TEACHERS, answered
 from ..soft_terms import LAYER_TERMS, ONE_LABEL, TWO_LABELS
 from ..teachers import NO_NETWORK

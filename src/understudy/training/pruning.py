@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..distill_settings import Pruning
 from ..errors import RecipeError
-from ..sections import Pruning
 from . import narrowing
 from .hub_classifier import HubClassifier
 from .loop import Examples, choose_device, collate

@@ -1,0 +1,111 @@
+"""[[students]]: the shapes that a student can have."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from .distill_settings import DistillConfig, EncoderConfig, FilterPruningConfig, PruningConfig
+from .sections import NAME, Positive, Pretrained
+
+
+class StudentBase(DistillConfig):
+    name: str = Field("student", pattern=NAME, description="name of its directory")
+    max_length: int = Field(0, ge=0, le=8192, description="tokens kept of a text; 0: as the teacher")
+
+    @field_validator("name")
+    @classmethod
+    def _free(cls, name: str) -> str:
+        if name in ("teacher", "majority", "tfidf-lr") or name.endswith("-no-teacher"):
+            raise ValueError(f"{name!r} is the name of another model of the run; choose another")
+        return name
+
+    @field_validator("max_length")
+    @classmethod
+    def _room(cls, length: int) -> int:
+        if 0 < length < 4:
+            raise ValueError(f"must be 0 or at least 4, got {length}")
+        return length
+
+
+class CutStudent(StudentBase, EncoderConfig):
+    """The teacher with fewer layers."""
+
+    kind: Literal["cut"] = "cut"
+    layers: int | list[int] = Field(3, description="how many of the lowest layers, or which (from 0)")
+    trim_vocabulary: bool = Field(True, description="drop the tokens that the transfer set never uses")
+
+    @field_validator("layers")
+    @classmethod
+    def _some(cls, layers: int | list[int]) -> int | list[int]:
+        numbers = [layers - 1] if isinstance(layers, int) else layers
+        if not numbers or min(numbers) < 0 or len(set(numbers)) != len(numbers):
+            raise ValueError(f"must be how many (at least 1) or a list of distinct layers (from 0), got {layers}")
+        return layers
+
+
+class PretrainedStudent(Pretrained, StudentBase, EncoderConfig):
+    """Another pretrained encoder with its own tokenizer."""
+
+    kind: Literal["pretrained"] = "pretrained"
+    model: str = Field(description="hub name, directory (beside the recipe or in --data) or bundled:minilm-l6")
+    trim_vocabulary: bool = Field(False, description="drop the tokens that the transfer set never uses")
+
+
+class TransformerStudent(StudentBase, PruningConfig):
+    """A small BERT from scratch, with a WordPiece vocabulary learnt on the training texts."""
+
+    later = frozenset({"prune_heads", "prune_units", "recovery_epochs"})
+
+    kind: Literal["transformer"] = "transformer"
+    layers: Positive = Field(2, description="layers")
+    width: Positive = Field(128, description="hidden size; the feed-forward layer has four times as many units")
+    heads: Positive = Field(2, description="attention heads")
+    vocabulary: Annotated[int, Field(ge=64)] = Field(8000, description="WordPiece vocabulary, at most")
+
+    @model_validator(mode="after")
+    def _heads(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
+        return self
+
+
+class _WordStudent(StudentBase):
+    """A network over word embeddings."""
+
+    width: Positive = Field(300, description="size of the word embeddings")
+    vocabulary: Annotated[int, Field(ge=8)] = Field(20000, description="word vocabulary, at most, from train only")
+    min_count: Positive = Field(2, description="rarer words are unknown")
+    teacher_embeddings: bool = Field(False, description="start a word as the mean of the teacher's pieces of it")
+
+
+class TextCNNStudent(_WordStudent, FilterPruningConfig):
+    """Convolutions over word embeddings (Kim 2014)."""
+
+    later = frozenset({"prune_filters", "recovery_epochs"})
+
+    kind: Literal["textcnn"] = "textcnn"
+    filters: Positive = Field(100, description="filters of each kernel size")
+    kernels: list[Positive] = Field([3, 4, 5], min_length=1, description="kernel sizes, in words")
+
+
+class BiLSTMStudent(_WordStudent):
+    """A bidirectional LSTM over word embeddings; sizes of Tang et al. 2019 (castorini/d-bert, birnn_sst2.json)."""
+
+    kind: Literal["bilstm"] = "bilstm"
+    units: Positive = Field(150, description="units of each direction")
+    layers: Positive = Field(1, description="layers")
+
+
+StudentConfig = Annotated[
+    CutStudent | PretrainedStudent | TransformerStudent | TextCNNStudent | BiLSTMStudent, Field(discriminator="kind")
+]
+
+STUDENT_KINDS: dict[str, type[StudentBase]] = {
+    "cut": CutStudent,
+    "pretrained": PretrainedStudent,
+    "transformer": TransformerStudent,
+    "textcnn": TextCNNStudent,
+    "bilstm": BiLSTMStudent,
+}

@@ -197,6 +197,13 @@ def test_max_length_can_be_the_students_own(stage: Stage) -> None:
     assert str(error.value) == "max_length 41 is more than the 40 positions of the model; lower it"
 
 
+def test_the_kept_tokens_are_the_teachers_or_the_students_own(stage: Stage) -> None:
+    theirs, own = stage.distill(cut(max_length=4)), stage.distill(cut(max_length=4, truncation="head_tail"))
+    assert theirs.text is not None and own.text is not None
+    assert (theirs.text.truncation, own.text.truncation) == ("head", "head_tail")
+    assert weights(theirs) != weights(own)
+
+
 @pytest.mark.parametrize("make", [cnn, lstm])
 def test_word_embeddings_can_start_from_the_teachers(stage: Stage, make: Any) -> None:
     still = {"learning_rate": 1e-12, "weight_decay": 0.0}

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     PrivateAttr,
+    SerializerFunctionWrapHandler,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -31,6 +33,13 @@ class Section(BaseModel):
     """A frozen section of a recipe; an unknown key is an error, and so are "3" or true for a number, inf and nan."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    later: ClassVar[frozenset[str]] = frozenset()  # keys that runs were made without: a dump has them if they say more
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields, settings = type(self).model_fields, dump(self)
+        later = {name for section in type(self).__mro__ for name in vars(section).get("later", ())}
+        return {k: v for k, v in settings.items() if k not in later or v != fields[k].default}
 
 
 class OptimizationConfig(Section):
@@ -86,6 +95,8 @@ class Pretrained(Section):
 class TeacherConfig(Pretrained, OptimizationConfig):
     """The large classifier."""
 
+    later = frozenset({"truncation"})
+
     kind: Literal["model"] = "model"
     model: str = Field(
         "bundled:minilm-l6", description="hub name, directory (beside the recipe or in --data) or bundled:minilm-l6"
@@ -96,6 +107,9 @@ class TeacherConfig(Pretrained, OptimizationConfig):
         "exact", description="how labels of a ready classifier that are not the task's, one for one, become those"
     )
     max_length: int = Field(128, ge=4, le=8192, description="tokens kept of a text")
+    truncation: Literal["head", "head_tail"] = Field(
+        "head", description="which tokens are kept: the first, or the first quarter and the last three quarters"
+    )
     freeze_encoder: bool = Field(False, description="train the classification head only")
     variants: list[Variant] = Field(  # no part of a dump: the trained teacher does not depend on them
         ["fp32"], exclude=True, description="files made and measured of it; fp32, the reference, always"

@@ -72,7 +72,10 @@ class Sources:
     def text(self, config: StudentConfig) -> TextConfig:
         """How the student reads texts."""
         assert self.data.text is not None and self.teacher.text is not None
-        return TextConfig(self.data.text.normalize, config.max_length or self.teacher.text.max_length)
+        theirs = self.teacher.text
+        return TextConfig(
+            self.data.text.normalize, config.max_length or theirs.max_length, config.truncation or theirs.truncation
+        )
 
 
 def distill(

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import (
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationInfo,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from .sections import OptimizationConfig, Positive, Proportion
 from .soft_terms import Loss, cannot, readers, unread
@@ -19,8 +12,6 @@ from .soft_terms import Loss, cannot, readers, unread
 
 class DistillConfig(OptimizationConfig):
     """How a student learns from soft labels."""
-
-    later: ClassVar[frozenset[str]] = frozenset()  # keys that runs were made without: a dump has them if they say more
 
     epochs: Positive = Field(5, description="passes over the transfer set, at most")
     loss: Loss = Field("kl", description="soft term: KL, MSE of logits, BCE, the teacher's hard labels, decoupled KD")
@@ -63,11 +54,6 @@ class DistillConfig(OptimizationConfig):
         if self.layer_map != "uniform" and not (self.hidden_weight or self.attention_weight):
             raise ValueError("layer_map is read by hidden_weight and attention_weight, which are 0: raise one")
         return self
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields, settings = type(self).model_fields, dump(self)
-        return {k: v for k, v in settings.items() if k not in self.later or v != fields[k].default}
 
     @property
     def needs_gold(self) -> str:

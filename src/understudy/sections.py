@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     PrivateAttr,
+    SerializerFunctionWrapHandler,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -31,6 +33,12 @@ class Section(BaseModel):
     """A frozen section of a recipe; an unknown key is an error, and so are "3" or true for a number, inf and nan."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    later: ClassVar[frozenset[str]] = frozenset()  # keys that runs were made without: a dump has them if they say more
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields, settings = type(self).model_fields, dump(self)
+        return {k: v for k, v in settings.items() if k not in self.later or v != fields[k].default}
 
 
 class OptimizationConfig(Section):

@@ -41,7 +41,7 @@ from .task_settings import CalibrateConfig as CalibrateConfig
 from .task_settings import TaskConfig as TaskConfig
 from .task_settings import check_kind, check_variants
 from .teachers import TEACHER_KINDS as TEACHER_KINDS
-from .teachers import AnyTeacher, only_of_one_label, unread_settings
+from .teachers import AnyTeacher, TableTeacher, only_of_one_label, unread_settings
 
 TableFormat = Literal["csv", "parquet"]
 FORMATS: tuple[TableFormat, ...] = ("csv", "parquet")
@@ -97,6 +97,8 @@ class Recipe(Section):
             raise ValueError(vain)
         if not self.data.train_labels:
             self._without_gold()
+        if self.data.augment and isinstance(self.teacher, TableTeacher):
+            raise ValueError("data.augment makes texts that are in no table: set it to 0, or take another teacher")
         if len(self.task.labels) == 2 and any(student.loss == "dkd" for student in self.students):
             raise ValueError(TWO_LABELS)
         if self.labelling.folds and self.labelling.hidden_states:

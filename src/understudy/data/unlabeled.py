@@ -24,12 +24,14 @@ AUGMENTED = "augmented"
 
 
 class Origin(TypedDict):
-    """Where rows come from: a file's name or train, the texts read there, what was made of them, the rows that stay.
+    """Where rows come from: the name of a file, or train.
 
-    `made` less all that was dropped but rows without a text is `rows`.
+    `texts` were read there; `made` is the number of texts, sentences or altered copies (`what`) that they became, and
+    `rows` how many of these stay. The difference, over all origins, is what was dropped but for rows without a text.
     """
 
     name: str
+    what: str
     texts: int
     made: int
     rows: int
@@ -59,7 +61,13 @@ def unlabeled_texts(
     if not config.augment:
         return files, _counted(origins, files)
     copies = _copies(task, config, train, seed)
-    origins[AUGMENTED] = {"name": "train", "texts": len(train), "made": len(copies), "rows": 0}
+    origins[AUGMENTED] = {
+        "name": "train",
+        "what": "altered copies",
+        "texts": len(train),
+        "made": len(copies),
+        "rows": 0,
+    }
     copies = _fresh(copies, train, held_out, config.group_by, tally, set(files.texts))
     both = Split(
         "unlabeled", [*files.ids, *copies.ids], [*files.texts, *copies.texts], task.unlabeled(len(files) + len(copies))
@@ -76,7 +84,8 @@ def _of_files(task: Task, config: DataConfig, base: Path | None, tally: Tally) -
         origin = f"unlabeled{number}"
         reading = read_unlabeled(source, config.text, origin, config.normalize, config.unlabeled_sentences)
         tally.drop("unlabeled", "empty", reading.empty)
-        origins[origin] = {"name": name, "texts": reading.read, "made": len(reading.split), "rows": 0}
+        what = "sentences" if config.unlabeled_sentences else "texts"
+        origins[origin] = {"name": name, "what": what, "texts": reading.read, "made": len(reading.split), "rows": 0}
         ids += reading.split.ids
         texts += reading.split.texts
     return Split("unlabeled", ids, texts, task.unlabeled(len(texts))), origins

@@ -26,8 +26,6 @@ _REASONS = {
     "near": "texts whose words are nearly those of a text of val or test",
     "grouped": "texts of groups that val or test has",
     "in_train": "texts that are in train",
-    "short": "texts of fewer words than unlabeled_min_words",
-    "long": "texts of more words than unlabeled_max_words",
 }
 
 
@@ -43,7 +41,7 @@ class Tally:
             reasons[reason] = reasons.get(reason, 0) + count
 
     def warnings(self) -> list[str]:
-        """One line per split and reason; `limit` was asked for, and is none."""
+        """One line per split and reason; what was asked for, limits and lengths, is none."""
         return [
             f"{split}: {count} {_REASONS[reason]} dropped"
             for split, reasons in self.dropped.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -16,7 +16,7 @@ Way = Literal["mask", "span", "mix"]
 class DataConfig(Section):
     """Where the texts are and how they are cut into splits."""
 
-    later: ClassVar[frozenset[str]] = frozenset(
+    later = frozenset(
         {
             "unlabeled_sentences",
             "unlabeled_min_words",

@@ -20,7 +20,7 @@ LAYERS = (
     {"gpu"},
     {"machine"},
     {"sections"},
-    {"space", "files", "task_settings", "teachers", "run_log", "distill_settings"},
+    {"space", "files", "task_settings", "teachers", "run_log", "distill_settings", "data_settings"},
     {"student_settings"},
     {"config", "hub"},
     {"data"},

@@ -29,7 +29,7 @@ from understudy.space import TuneConfig
 @pytest.mark.parametrize(
     ("command", "section", "left_out"),
     [
-        ("prepare", DataConfig, {"unlabeled", "normalize"}),
+        ("prepare", DataConfig, {"unlabeled", "normalize", "augment_ways"}),
         ("train", TeacherConfig, {"label_map", "kind", "variants"}),
         ("label", LabelConfig, set()),
         ("distill", DistillConfig, {"layer_map"}),

@@ -163,9 +163,7 @@ def _logits(entries: Sequence[Entry], rows: Split, advance: Any = lambda units: 
     return found
 
 
-def _seen(
-    entries: Sequence[Entry], known: Sequence[NDArray[np.float32]], rows: Split, config: CascadeConfig
-) -> Seen:
+def _seen(entries: Sequence[Entry], known: Sequence[NDArray[np.float32]], rows: Split, config: CascadeConfig) -> Seen:
     chosen = np.stack([logits.argmax(axis=1) for logits in known])
     losses = chosen != chosen[-1]
     if config.target == "risk":
@@ -206,8 +204,8 @@ def _why(outcome: Outcome, entries: Sequence[Entry], n: int, config: CascadeConf
     if stopped is None:
         return f"no member is sure enough of a single one of {n:,} texts to answer it in the place of the large one"
     return (
-        f"{promise} cannot be certified on {n:,} texts: already where only the surest {100 * (1 - stopped.deferred):.1f} "
-        f"% of them spare {entries[-1].key} (confidence from {stopped.threshold:.5f} on), the risk seen is "
+        f"{promise} cannot be certified on {n:,} texts: already where {entries[-1].key} is spared only the surest "
+        f"{100 * (1 - stopped.deferred):.1f} % of them (confidence from {stopped.threshold:.5f} on), the risk seen is "
         f"{100 * stopped.risk:.2f} %, too near to {percent} %; raise --level, give more texts, or a better small model"
     )
 

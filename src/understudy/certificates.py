@@ -43,11 +43,6 @@ class Seen:
         first: NDArray[np.intp] = sure.argmax(axis=0)
         return first
 
-    def losses_at(self, threshold: float) -> NDArray[np.int64]:
-        """The loss of each row, (n,)."""
-        taken: NDArray[np.int64] = self.losses[self.answering(threshold), np.arange(self.losses.shape[1])]
-        return taken
-
 
 @dataclass(frozen=True)
 class Tested:
@@ -79,8 +74,8 @@ def fixed_sequence(
     seen = Seen(seen.confidences[:, order], seen.losses[:, order])
     large, certified = len(seen.losses) - 1, None
     for threshold in thresholds.tolist():
-        losses = seen.losses_at(threshold)
-        deferred = float((seen.answering(threshold) == large).mean())
+        by = seen.answering(threshold)
+        losses, deferred = seen.losses[by, np.arange(len(by))], float((by == large).mean())
         p = P_VALUES[target](losses, level, confidence)
         found = Tested(threshold, p, float(losses.mean()), deferred)
         if p > 1 - confidence:
@@ -103,7 +98,8 @@ def binomial_p(losses: NDArray[np.int64], level: float, confidence: float = 0.95
 def betting_p(losses: NDArray[np.int64], level: float, confidence: float = 0.95) -> float:
     """A valid p-value of 'the mean of these losses in [−1, 1] is ≥ level', by betting against it row by row.
 
-        p = 1 / max_t Π_{i ≤ t} (1 + λ_i · (level − loss_i)),    λ_i = min(√(2 · ln(1/δ) / (n · s²_{i−1})), ¾ / (1 − level))
+        p = 1 / max_t Π_{i ≤ t} (1 + λ_i · (level − loss_i))
+        λ_i = min(√(2 · ln(1/δ) / (n · s²_{i−1})), ¾ / (1 − level))
 
     with δ = 1 − confidence and s²_{i−1} the variance of the rows before i (and 1, once). If the mean is at least the
     level the product is a supermartingale, so that Ville's inequality bounds its maximum (Waudby-Smith and Ramdas

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from .artifact import Artifact
+from .choice import Choice, asked_for
 from .data.task import Task
 from .decision import Decision
 from .errors import ArtifactError, InputError, WorkError, first_line
@@ -40,8 +41,9 @@ TOKENS_PER_RUN = 1024
 class Prediction:
     """The chosen label, its calibrated probability, all of them by label, and the labels that apply.
 
-    Where a text has one label, `labels` holds that one. In a multi-label task it holds those whose probability is at
-    least their threshold, in the task's order, and may be empty; `label` is then merely the likeliest one.
+    Where a text has one label, `labels` holds that one, and none if `label` is "abstained". In a multi-label task it
+    holds those whose probability is at least their threshold, in the task's order, and may be empty; `label` is then
+    merely the likeliest one.
     """
 
     label: str
@@ -102,28 +104,37 @@ class Classifier:
         """How many nodes of the graph each of onnxruntime's providers runs."""
         return nodes_by_provider(self._session)
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+    def predict(
+        self,
+        texts: Sequence[str],
+        *,
+        abstain_below: float | None = None,
+        thresholds: Mapping[str, float] | None = None,
+    ) -> list[Prediction]:
         """One prediction per text, in order; a text in which nothing can be seen gets one like any other.
 
-        `predict_file` and the command line, which know rows without a text, give these no label.
+        `predict_file` and the command line, which know rows without a text, give these no label. For `abstain_below`
+        and `thresholds` by label see `choice`.
         """
-        rows = self.predict_proba(texts)
+        choice = self.choice(abstain_below, thresholds)
         return [
             Prediction(
-                self.labels[best],
-                float(row[best]),
+                choice.label(row),
+                choice.confidence(row),
                 dict(zip(self.labels, map(float, row), strict=True)),
-                self.chosen(row),
+                choice.labels(row),
             )
-            for row, best in zip(rows, rows.argmax(axis=1), strict=True)
+            for row in self.predict_proba(texts)
         ]
 
-    def chosen(self, probabilities: NDArray[np.float64]) -> tuple[str, ...]:
-        """The labels that apply to a text with these calibrated probabilities, (labels,)."""
-        if not self.task.multi:
-            return (self.labels[int(probabilities.argmax())],)
-        applies = self.decision.applies(probabilities)
-        return tuple(label for label, there in zip(self.labels, applies, strict=True) if there)
+    def choice(self, abstain_below: float | None = None, thresholds: Mapping[str, float] | None = None) -> Choice:
+        """How probabilities become labels; raises InputError for what the task cannot be asked.
+
+        Of one label per text: with `abstain_below` the label is "abstained" where none is as probable; with a threshold
+        of a label this one is given from it on, and below it the likeliest of the others. In a multi-label task
+        `thresholds` replace those of the artifact.
+        """
+        return asked_for(self.task, self.decision, abstain_below, thresholds)
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Calibrated probabilities (n, labels), in order; they sum to 1 but in a multi-label task."""
@@ -185,7 +196,7 @@ class Cascade(Classifier):
         for place, member in enumerate(self.members):
             if not len(left):
                 break
-            logits = member.logits([texts[row] for row in left])
+            logits = member.logits([texts[row] for row in left.tolist()])
             result[left], answered_by[left] = logits / member.decision.temperature, place
             left = left[member.decision.probabilities(logits).max(axis=1) < self.defer_below]
         return result, answered_by

@@ -35,9 +35,10 @@ def split(made: Path, tmp_path: Path) -> Path:
     """The cascade with a threshold that parts the texts between all members."""
     home = shutil.copytree(made, tmp_path / "split" / "cascade")
     members = cascade_at(home).members
-    sure = [member.predict_proba(TEXTS).max(axis=1) for member in members[:2]]
-    artifact = Artifact.load(home)
-    artifact.rewrite(decision={DEFER_BELOW: float(np.quantile(np.concatenate(sure), 0.6))})
+    first, second = (member.predict_proba(TEXTS).max(axis=1) for member in members[:2])
+    parts = [t for t in np.concatenate([first, second]) if ((first < t) & (second >= t)).any()]
+    parts = [t for t in parts if (first >= t).any() and ((first < t) & (second < t)).any()]
+    Artifact.load(home).rewrite(decision={DEFER_BELOW: float(np.median(parts))})
     assert set(cascade_at(home).answer(TEXTS)[1]) == {0, 1, 2}
     return home
 
@@ -75,7 +76,7 @@ def test_it_moves_and_every_file_of_its_members_is_checked(made: Path, finished_
     assert (moved / "members/cnn-int8/model.onnx").read_bytes() == (finished_run / SMALL / "model.onnx").read_bytes()
     manifest = moved / "members" / "cnn-int8" / "artifact.json"
     manifest.write_text(manifest.read_text().replace('"temperature": ', '"temperature": 1'))
-    with pytest.raises(ArtifactError, match="cnn-int8/artifact.json was changed after it was written"):
+    with pytest.raises(ArtifactError, match=r"cnn-int8/artifact\.json was changed after it was written"):
         Classifier.load(moved)
 
 
@@ -112,15 +113,15 @@ def test_the_command_and_every_setting(finished_run: Path, tmp_path: Path) -> No
     for name, flags in {
         "plain": (), "tight": ("--level", "0.1"), "surer": ("--confidence", "0.999"), "risk": ("--target", "risk"),
     }.items():  # fmt: skip
-        flags = flags if "--level" in flags else ("--level", "0.3", *flags)
+        flags = flags if "--level" in flags else ("--level", "0.15", *flags)
         result = call("cascade", *pair, "--out", tmp_path / name, *flags)
-        assert result.output.endswith(f"{tmp_path / name}\n")
+        assert result.stdout.endswith(f"{tmp_path / name}\n")
         artifact = Artifact.load(tmp_path / name)
         found[name] = (artifact.decision[DEFER_BELOW], artifact.measurements["certificate"]["p"])
     assert len(set(found.values())) == 4
-    assert found["plain"][0] < found["tight"][0] and found["plain"][0] <= found["surer"][0]
+    assert found["plain"][0] < found["tight"][0] and found["plain"][0] < found["surer"][0]
     before = (tmp_path / "plain" / "artifact.json").stat().st_mtime_ns
-    assert call("cascade", *pair, "--out", tmp_path / "plain", "--level", "0.3").exit_code == 0
+    assert call("cascade", *pair, "--out", tmp_path / "plain", "--level", "0.15").exit_code == 0
     assert (tmp_path / "plain" / "artifact.json").stat().st_mtime_ns == before  # it is there
 
 
@@ -150,7 +151,7 @@ def test_what_cannot_be_certified_is_said_and_not_written(finished_run: Path, tm
         cli.main(["cascade", *(str(finished_run / name) for name in (SMALL, LARGE)), "--data",
                   str(finished_run / "data"), "--out", str(out)])  # fmt: skip
     assert end.value.code == 3
-    with pytest.raises(UncertifiedError, match="70 texts cannot certify agreement .*: at least 299 are needed"):
+    with pytest.raises(UncertifiedError, match=r"70 texts cannot certify agreement .*: at least 299 are needed"):
         cascade([finished_run / SMALL, finished_run / LARGE], finished_run / "data", out)
     worse = finished_run / "students/fresh/int8"
     level = CascadeConfig(level=0.05, confidence=0.95)
@@ -184,11 +185,11 @@ def test_members_that_do_not_fit(finished_run: Path, made: Path, tmp_path: Path)
 
 
 def test_predict_and_benchmark_take_it_like_any_other(split: Path, finished_run: Path, tmp_path: Path) -> None:
-    answer = json.loads(call("predict", split, "a lovely film", "--json").output)
+    answer = json.loads(call("predict", split, "a lovely film", "--json").stdout)
     assert answer["label"] in tiny.LABELS
     file = tiny.write_csv(tmp_path / "new.csv", tiny.rows(60, seed=4))
     quick = ("--speed-texts", 8, "--repeats", 1, "--bootstrap", 100)
-    said = call("benchmark", split, finished_run / LARGE, "--data", file, *quick, "--json").output
+    said = call("benchmark", split, finished_run / LARGE, "--data", file, *quick, "--json").stdout
     model = json.loads(said)["models"][0]
     assert model["bytes"] == sum(path.stat().st_size for path in split.rglob("*") if path.is_file())
     by = cascade_at(split).answer([text for text, _ in tiny.rows(60, seed=4)])[1]
@@ -198,6 +199,7 @@ def test_predict_and_benchmark_take_it_like_any_other(split: Path, finished_run:
     assert model["speed"] and model["load_ms"] > 0
 
 
+@pytest.mark.wide
 def test_the_report_says_who_answered(split: Path, finished_run: Path, tmp_path: Path) -> None:
     quick = ("--speed-texts", 8, "--repeats", 1, "--bootstrap", 100)
     models = (split, finished_run / SMALL, finished_run / LARGE)

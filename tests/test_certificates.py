@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -104,7 +106,7 @@ def test_members_answer_in_their_order_and_one_threshold_moves_all() -> None:
     assert seen.answering(0.65).tolist() == [0, 1, 1, 2]
     assert seen.answering(0.9).tolist() == [0, 1, 2, 2]  # at least so sure
     answered = [seen.answering(threshold) for threshold in THRESHOLDS]
-    assert all((after <= before).all() for before, after in zip(answered, answered[1:], strict=False))
+    assert all((after <= before).all() for before, after in pairwise(answered))
     assert (np.diff(THRESHOLDS) < 0).all() and THRESHOLDS[0] > 1 - 1e-12
 
 

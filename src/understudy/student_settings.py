@@ -11,8 +11,11 @@ from .sections import NAME, Positive, Pretrained
 
 
 class StudentBase(DistillConfig):
+    later = frozenset({"truncation"})
+
     name: str = Field("student", pattern=NAME, description="name of its directory")
     max_length: int = Field(0, ge=0, le=8192, description="tokens kept of a text; 0: as the teacher")
+    truncation: Literal["", "head", "head_tail"] = Field("", description="which tokens are kept; empty: as the teacher")
 
     @field_validator("name")
     @classmethod

@@ -20,6 +20,7 @@ FILES = {
     "exported": "torch.export", "torch-fp16": "PyTorch FP16", "sklearn": "scikit-learn",
     "cascade": "cascade of files",
     "none": "no file", "table": "table of probabilities", "function": "Python function", "endpoint": "endpoint",
+    "ensemble": "mean of several models",
 }  # fmt: skip
 _LAST = ("torchscript", "exported", "torch-fp16", "int8-dynamic")
 METRICS = {

@@ -12,6 +12,7 @@ import tiny
 import understudy.training
 from making import make
 from understudy import cli
+from understudy.cascade_settings import CascadeConfig
 from understudy.config import (
     BenchmarkConfig,
     CalibrateConfig,
@@ -36,6 +37,7 @@ from understudy.space import TuneConfig
         ("export", ExportConfig, set()),
         ("quantize", QuantizeConfig, set()),
         ("calibrate", CalibrateConfig, set()),
+        ("cascade", CascadeConfig, set()),
         ("tune", TuneConfig, {"space"}),
         ("benchmark", BenchmarkConfig, {"pipeline"}),
     ],

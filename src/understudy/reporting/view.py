@@ -18,6 +18,7 @@ FILES = {
     "torch": "PyTorch", "fp32": "ONNX FP32", "fp16": "ONNX FP16", "int8": "ONNX INT8",
     "int8-dynamic": "ONNX INT8, dynamic", "torchscript": "TorchScript",
     "exported": "torch.export", "torch-fp16": "PyTorch FP16", "sklearn": "scikit-learn",
+    "cascade": "cascade of files",
     "none": "no file", "table": "table of probabilities", "function": "Python function", "endpoint": "endpoint",
     "ensemble": "mean of several models",
 }  # fmt: skip

@@ -200,16 +200,18 @@ def test_the_recurrence_is_onnxs_own_operator_over_constants(tmp_path: Path, cel
         assert node.op_type != cell.upper() or constants >= set(node.input[1:4])
 
 
-@pytest.mark.parametrize("variant", ["fp32", "fp16", "int8"])
-@pytest.mark.parametrize(
-    ("width", "units", "layers", "cell", "pooling"), [(300, 150, 2, "lstm", "max"), (64, 64, 1, "gru", "max_mean")]
-)
-def test_a_batch_of_the_real_size_changes_no_byte(
-    tmp_path: Path, variant: str, width: int, units: int, layers: int, cell: Cell, pooling: Pooling
-) -> None:
+@pytest.fixture(scope="module", params=CELLS)
+def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained network of the real size."""
     torch.manual_seed(0)
-    to_onnx(BiRNN(500, width, units, layers, 6, 0.0, cell, pooling), tmp_path / "model.onnx")
-    model = onnx.load(tmp_path / "model.onnx")
+    file = tmp_path_factory.mktemp("written") / "model.onnx"
+    to_onnx(BiRNN(500, 300, 150, 2, 6, 0.0, request.param, "max_mean"), file)
+    return file
+
+
+@pytest.mark.parametrize("variant", ["fp32", "fp16", "int8"])
+def test_a_batch_of_the_real_size_changes_no_byte(written: Path, tmp_path: Path, variant: str) -> None:
+    model = onnx.load(written)
     if variant == "fp16":
         qdq.halve(model)
     if variant == "int8":

@@ -107,11 +107,18 @@ def test_its_config_rebuilds_it() -> None:
         assert torch.equal(alone(twin, row), alone(module, row))
 
 
-@pytest.mark.parametrize("variant", ["fp32", "fp16", "int8"])
-def test_a_batch_of_the_real_size_changes_no_byte(tmp_path: Path, variant: str) -> None:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained network of the real size."""
     torch.manual_seed(0)
-    to_onnx(GatedCNN(500, 128, 96, 5, 2, 6, 0.0, "max_mean"), tmp_path / "model.onnx")
-    model = onnx.load(tmp_path / "model.onnx")
+    file = tmp_path_factory.mktemp("written") / "model.onnx"
+    to_onnx(GatedCNN(500, 128, 96, 5, 2, 6, 0.0, "max_mean"), file)
+    return file
+
+
+@pytest.mark.parametrize("variant", ["fp32", "fp16", "int8"])
+def test_a_batch_of_the_real_size_changes_no_byte(written: Path, tmp_path: Path, variant: str) -> None:
+    model = onnx.load(written)
     if variant == "fp16":
         qdq.halve(model)
     if variant == "int8":

@@ -154,7 +154,9 @@ def test_stages_refuse_a_student_that_needs_a_network(data: Path, labels: Path, 
         TextCNNStudent(name="cnn", tokens="teacher", **SMALL),
         TransformerStudent(name="cnn", hidden_weight=1.0, **SMALL),
     ):
-        with pytest.raises(RecipeError, match="student cnn: a teacher of kind table has no layers, tokens or embeddings"):
+        with pytest.raises(
+            RecipeError, match="student cnn: a teacher of kind table has no layers, tokens or embeddings"
+        ):
             distill(data.parent / "teacher", labels, data, tmp_path / "cnn", student)
     assert not (tmp_path / "cnn").exists()
 

@@ -51,12 +51,13 @@ def commands(page: Path) -> Iterator[list[str]]:
 def complaint(words: list[str]) -> str:
     """What the command line would refuse of a command, without running it; empty if nothing."""
     command, arguments = cli.understudy, list(words)
+    whole = click.Context(command, **command.context_settings)  # click remembers the first answer to what asks for help
     while isinstance(command, click.Group) and arguments:
         name = arguments.pop(0)
-        command = command.get_command(click.Context(command), name)
+        command = command.get_command(whole, name)
         if command is None:
             return f"no command {name}"
-    context = click.Context(command)
+    context = click.Context(command, parent=whole)
     try:
         given, _, _ = command.make_parser(context).parse_args(list(arguments))
         for option in command.params:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
 from training_kit import prepare_few
-from understudy.artifact import Artifact, TextConfig
+from understudy.artifact import MANIFEST, Artifact, TextConfig
 from understudy.config import TeacherConfig
 from understudy.data.task import Split
 from understudy.errors import ArtifactError, InputError
@@ -119,6 +119,17 @@ def test_max_length_is_checked_before_any_work(
         else:
             tune(data, tmp_path / "teacher", encoder, max_length=64)
     assert str(error.value) == "max_length 64 is more than the 40 positions of the model; lower it"
+
+
+def test_the_tokens_of_both_ends_are_another_training_and_remembered(data: Path, encoder: Path, tmp_path: Path) -> None:
+    head = tune(data, tmp_path / "head", encoder, max_length=4)
+    ends = tune(data, tmp_path / "ends", encoder, max_length=4, truncation="head_tail")
+    assert head.text is not None and ends.text is not None
+    assert (head.text.truncation, ends.text.truncation) == ("head", "head_tail")
+    assert head.digest != ends.digest
+    assert head.files["model.safetensors"] != ends.files["model.safetensors"]
+    assert "truncation" not in head.config  # so that what older runs made stays theirs
+    assert "truncation" not in json.loads((head.path / MANIFEST).read_text())["text"]
 
 
 def test_two_trainings_agree_and_another_seed_does_not(data: Path, encoder: Path, tmp_path: Path) -> None:

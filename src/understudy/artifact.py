@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from .data.task import Task
+from .data.text import TextConfig as TextConfig
 from .errors import ArtifactError
 from .files import sha256_of_file, write_atomically
 from .machine import versions
@@ -30,14 +31,6 @@ FORMAT = 1
 MANIFEST = "artifact.json"
 SCRAPS = "work"  # inside a scratch directory: checkpoints and the like, gone when the artifact is complete
 _PLAN = "plan.json"  # likewise: the key of the plan that is being worked
-
-
-@dataclass(frozen=True)
-class TextConfig:
-    """How a text becomes tokens: the same in training and at prediction."""
-
-    normalize: tuple[str, ...]
-    max_length: int
 
 
 @dataclass(frozen=True)
@@ -99,7 +92,7 @@ class Artifact:
         try:
             task, text = raw["task"], raw["text"]
             task = None if task is None else Task(**task | {"labels": tuple(task["labels"])})
-            text = None if text is None else TextConfig(tuple(text["normalize"]), int(text["max_length"]))
+            text = None if text is None else TextConfig.from_dict(text)
             rest = {key: value for key, value in raw.items() if key not in ("format", "task", "text", "files")}
             files = {name: {"bytes": int(f["bytes"]), "sha256": f["sha256"]} for name, f in raw["files"].items()}
             return cls(path=path, task=task, text=text, files=files, **rest)
@@ -133,7 +126,7 @@ class Artifact:
         """SHA-256 of what the artifact is: its files, task and text handling, not when or how fast it was made."""
         files = {name: entry["sha256"] for name, entry in self.files.items()}
         return _sha256_of_json(
-            {"files": files, "task": self.task and asdict(self.task), "text": self.text and asdict(self.text)}
+            {"files": files, "task": self.task and asdict(self.task), "text": self.text and self.text.to_dict()}
         )
 
     @property
@@ -316,7 +309,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _write_manifest(directory: Path, artifact: Artifact) -> None:
-    raw = {"format": FORMAT, **asdict(artifact)}
+    raw = {"format": FORMAT, **asdict(artifact), "text": artifact.text and artifact.text.to_dict()}
     del raw["path"]
     write_atomically(directory / MANIFEST, json.dumps(raw, indent=2, ensure_ascii=False).encode())
 

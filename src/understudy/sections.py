@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     PrivateAttr,
+    SerializerFunctionWrapHandler,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -33,15 +35,26 @@ class Section(BaseModel):
     """A frozen section of a recipe; an unknown key is an error, and so are "3" or true for a number, inf and nan."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    later: ClassVar[frozenset[str]] = frozenset()  # keys that runs were made without: a dump has them if they say more
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields, settings = type(self).model_fields, dump(self)
+        later = {name for section in type(self).__mro__ for name in vars(section).get("later", ())}
+        return {k: v for k, v in settings.items() if k not in later or v != fields[k].default}
 
 
 class OptimizationConfig(Section):
     """How a model is trained; the one loop reads nothing else."""
 
+    later = frozenset({"ema"})
+
     epochs: Positive = Field(3, description="passes over the training texts, at most")
     learning_rate: float = Field(1e-4, gt=0, description="peak learning rate of AdamW")
     batch_size: Positive = Field(32, description="texts per optimiser step")
-    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="learning rate after warm-up")
+    schedule: Literal["linear", "cosine", "constant", "plateau"] = Field(
+        "linear", description="learning rate after warm-up; plateau: halved by each epoch that is no improvement"
+    )
     warmup: Proportion = Field(0.1, description="share of the steps in which the learning rate rises")
     weight_decay: float = Field(0.01, ge=0, description="decay of AdamW, not on biases and norms")
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="dropout of the model")
@@ -54,6 +67,9 @@ class OptimizationConfig(Section):
         "nll", description="validation metric that picks the best epoch"
     )
     patience: int = Field(0, ge=0, description="epochs without improvement before stopping; 0: never stop early")
+    ema: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="decay of the running average of the weights, which is validated and kept; 0: the last step's"
+    )
     keep_epochs: bool = Field(
         False, description="keep the weights of every epoch, too, as artifacts epochs/1, epochs/2…"
     )
@@ -61,6 +77,12 @@ class OptimizationConfig(Section):
         "auto", description="auto: bf16 where the device multiplies it faster"
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+
+    @model_validator(mode="after")
+    def _ending(self) -> Self:
+        if self.schedule == "plateau" and not self.patience:
+            raise ValueError("schedule = plateau goes on until nothing improves: set patience to 1 or more")
+        return self
 
 
 class Pretrained(Section):
@@ -88,6 +110,8 @@ class Pretrained(Section):
 class TeacherConfig(Pretrained, OptimizationConfig):
     """The large classifier."""
 
+    later = frozenset({"truncation"})
+
     kind: Literal["model"] = "model"
     model: str = Field(
         "bundled:minilm-l6", description="hub name, directory (beside the recipe or in --data) or bundled:minilm-l6"
@@ -98,6 +122,9 @@ class TeacherConfig(Pretrained, OptimizationConfig):
         "exact", description="how labels of a ready classifier that are not the task's, one for one, become those"
     )
     max_length: int = Field(128, ge=4, le=8192, description="tokens kept of a text")
+    truncation: Literal["head", "head_tail"] = Field(
+        "head", description="which tokens are kept: the first, or the first quarter and the last three quarters"
+    )
     freeze_encoder: bool = Field(False, description="train the classification head only")
     variants: list[Variant] = Field(  # no part of a dump: the trained teacher does not depend on them
         ["fp32"], exclude=True, description="files made and measured of it; fp32, the reference, always"

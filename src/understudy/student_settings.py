@@ -14,8 +14,11 @@ _POOLING = "what is read of the words' states: their maximum, or that and their 
 
 
 class StudentBase(DistillConfig):
+    later = frozenset({"truncation"})
+
     name: str = Field("student", pattern=NAME, description="name of its directory")
     max_length: int = Field(0, ge=0, le=8192, description="tokens kept of a text; 0: as the teacher")
+    truncation: Literal["", "head", "head_tail"] = Field("", description="which tokens are kept; empty: as the teacher")
 
     @field_validator("name")
     @classmethod
@@ -95,7 +98,7 @@ class _WordStudent(StudentBase):
 class TextCNNStudent(_WordStudent, FilterPruningConfig):
     """Convolutions over word embeddings (Kim 2014)."""
 
-    later = frozenset({"prune_filters", "recovery_epochs"}) | _WordStudent.later
+    later = frozenset({"prune_filters", "recovery_epochs"})
 
     kind: Literal["textcnn"] = "textcnn"
     filters: Positive = Field(100, description="filters of each kernel size")
@@ -105,7 +108,7 @@ class TextCNNStudent(_WordStudent, FilterPruningConfig):
 class _RecurrentStudent(_WordStudent):
     """A bidirectional recurrence."""
 
-    later = frozenset({"pooling"}) | _WordStudent.later
+    later = frozenset({"pooling"})
 
     units: Positive = Field(150, description="units of each direction")
     layers: Positive = Field(1, description="layers")

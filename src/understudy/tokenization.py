@@ -27,7 +27,10 @@ class TextEncoder:
         self.tokenizer = tokenizer
         self.text = text
         tokenizer.no_padding()
-        tokenizer.enable_truncation(text.max_length)
+        if text.truncation == "head":
+            tokenizer.enable_truncation(text.max_length)
+        else:
+            tokenizer.no_truncation()
 
     @classmethod
     def load(cls, path: Path, text: TextConfig) -> TextEncoder:
@@ -41,9 +44,31 @@ class TextEncoder:
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """Token ids of each text, special tokens included, at least one and at most max_length of them."""
+        cleaned = [self._cleaned(text) for text in texts]
+        rows = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(cleaned)]
+        return [np.array(self._cut(ids) or [0], dtype=np.int64) for ids in rows]
+
+    def _cleaned(self, text: str) -> str:
+        """The normalised text, without what is certainly cut off."""
         limit = self.text.max_length * _CHARACTERS_PER_TOKEN
-        cleaned = [normalize(text[: 2 * limit], self.text.normalize)[:limit] for text in texts]
-        return [np.array(encoding.ids or [0], dtype=np.int64) for encoding in self.tokenizer.encode_batch_fast(cleaned)]
+        if self.text.truncation == "head":
+            return normalize(text[: 2 * limit], self.text.normalize)[:limit]
+        if len(text) > 4 * limit:
+            text = f"{text[: 2 * limit]} {text[-2 * limit :]}"
+        whole = normalize(text, self.text.normalize)
+        return whole if len(whole) <= 2 * limit else f"{whole[:limit]} {whole[-limit:]}"
+
+    def _cut(self, ids: list[int]) -> list[int]:
+        """At most max_length ids: the tokenizer has cut them, or the first quarter and the last three quarters stay.
+
+        What an author concludes stands at the end. Of the ways to keep 510 tokens of a film review, a quarter of
+        them from its beginning made the fewest errors (Sun et al. 2019, table 2). Special tokens are at the ends.
+        """
+        longest = self.text.max_length
+        if len(ids) <= longest:
+            return ids
+        head = longest // 4
+        return ids[:head] + ids[head - longest :]
 
 
 def batches(tokens: Sequence[Tokens], budget: int) -> Iterable[NDArray[np.int64]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ..artifact import Artifact
+    from ..artifact import Artifact, TextConfig
 
 
 @click.command("inspect")
@@ -30,8 +30,7 @@ def command(artifact: Path, as_json: bool) -> None:
         "kind": f"{found.kind}, written by {found.stage}",
         "task": found.task and f"{found.task.name} ({found.task.metric}): {', '.join(found.task.labels)}",
         "labels": "any number per text" if found.task and found.task.multi else None,
-        "text": found.text
-        and f"{', '.join(found.text.normalize) or 'as it is'}; at most {found.text.max_length} tokens",
+        "text": found.text and _text(found.text),
         **{name: value for name, value in found.details.items() if value is not None},
         "temperature": f"{found.temperature:.3f}" if "temperature" in found.decision else None,
         "thresholds": _thresholds(found),
@@ -53,3 +52,8 @@ def _thresholds(artifact: Artifact) -> str | None:
         return None
     pairs = zip(artifact.task.labels, artifact.decision["thresholds"], strict=True)
     return ", ".join(f"{label} {threshold:.3f}" for label, threshold in pairs)
+
+
+def _text(text: TextConfig) -> str:
+    ends = " of its beginning and its end" if text.truncation == "head_tail" else ""
+    return f"{', '.join(text.normalize) or 'as it is'}; at most {text.max_length} tokens{ends}"

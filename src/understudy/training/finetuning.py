@@ -44,7 +44,7 @@ def train(
         return done
     source.verify(without=TEST_FILE)
     assert source.task is not None and source.text is not None
-    text = TextConfig(source.text.normalize, config.max_length)
+    text = TextConfig(source.text.normalize, config.max_length, config.truncation)
     with writing(out, plan, "model") as draft:
         draft.task = source.task
         if config.train:

@@ -37,11 +37,12 @@ LAYERS = (
     {"decision", "estimates", "tokenization", "certificates"},
     {"thresholds", "multilabel", "choice"},
     {"metrics"},
-    {"answers", "calibration_metrics", "classifier", "label_mapping"},
+    {"answers", "calibration_metrics", "classifier", "label_mapping", "significance"},
     {"soft_labels"},
     {"pseudo_labeling"},  # a stage, and what students ask of its data
     {"controls", "qdq", "recording", "speed", "answering"},  # what stages lean on
     {"worker", "entries"},
+    {"conclusions"},  # what the answers of a benchmark show together
     {
         "preparation",
         "quantization",
@@ -59,6 +60,7 @@ LAYERS = (
     {"layer_checks"},  # of a recipe, from the configs of its models
     {"comparison", "tracking"},  # a benchmark of any model on any file; MLflow
     {"claiming", "variants", "students"},
+    {"lineup"},
     {"pipeline"},
     {"estimating", "searching", "display"},
     {"commands"},

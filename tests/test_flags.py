@@ -39,7 +39,7 @@ from understudy.space import TuneConfig
         ("calibrate", CalibrateConfig, set()),
         ("cascade", CascadeConfig, set()),
         ("tune", TuneConfig, {"space"}),
-        ("benchmark", BenchmarkConfig, {"pipeline"}),
+        ("benchmark", BenchmarkConfig, {"pipeline", "margin"}),
     ],
 )
 def test_every_simple_setting_has_a_flag(command: str, section: type[Section], left_out: set[str]) -> None:

@@ -52,7 +52,7 @@ def test_a_name_that_no_student_has() -> None:
     ],
 )  # fmt: skip
 def test_a_students_twin_comes_with_it(controls: str, names: list[str], expected: list[str]) -> None:
-    assert [student.name for student in twins(only(recipe(controls=controls), names))] == expected
+    assert [twin.student.name for twin in twins(only(recipe(controls=controls), names))] == expected
 
 
 def test_a_file_that_torch_cannot_write_is_left_out_of_one_student() -> None:

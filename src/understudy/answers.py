@@ -39,6 +39,12 @@ class Answers:
             return multilabel.evaluate(self.probabilities, self.labels, truth, resamples, seed)
         return metrics.evaluate(self.probabilities, truth, resamples, seed)
 
+    def values(self, truth: Labels) -> dict[str, float]:
+        """Every score, without its interval."""
+        if self.decision.kind == "multi":
+            return multilabel.values(self.probabilities, self.labels, truth)
+        return metrics.values(self.probabilities, truth)
+
     def by_label(self, truth: Labels, names: Sequence[str]) -> dict[str, Any]:
         """The scores of each label, and the confusion: of a multi-label task a table of two by two for each."""
         if self.decision.kind == "single":
@@ -52,6 +58,19 @@ class Answers:
             for scores, area in zip(multilabel.per_class(outcomes), areas, strict=True)
         ]
         return {"per_class": _named(names, rows), "confusion": multilabel.confusion(outcomes)}
+
+
+def seed_key(model: str, seed: int) -> str:
+    """What the answers of a further seed are called; `model` as name/variant."""
+    return f"{model}/seed-{seed}"
+
+
+def replicates(answers: Sequence[Answers], truth: Labels, resamples: int, seed: int) -> dict[str, NDArray[np.float64]]:
+    """Bootstrap replicates (models, resamples) of every score, all models on the same resampled texts."""
+    probabilities = [answer.probabilities for answer in answers]
+    if truth.ndim == 2:
+        return multilabel.replicates(probabilities, [answer.labels for answer in answers], truth, resamples, seed)
+    return metrics.replicates(probabilities, truth, resamples, seed)
 
 
 def noted(decision: Decision) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from .answers import Answers, noted
 from .artifact import Artifact, Plan, finished, writing
 from .calibration_metrics import calibration_study
 from .classifier import DEFER_BELOW, TOKENIZER_FILE, decision_of, note_on_arithmetic
+from .conclusions import add_seeds, compared, conclude
+from .conclusions import compare as compare
 from .config import BenchmarkConfig
 from .controls import Control, bag_of_words, majority
 from .data.storing import read_split
@@ -28,7 +30,7 @@ from .entries import Entry as Entry
 from .entries import Lead
 from .errors import InputError
 from .machine import available_cores, describe, versions
-from .metrics import agreement, mcnemar, paired_difference, retention
+from .metrics import agreement, retention
 from .progress import Progress, Silent
 from .recording import RESULTS as RESULTS
 from .recording import write_predictions, write_results
@@ -78,23 +80,28 @@ def benchmark(
                 answers[lead.key], rows = Answers(found, decision), [lead.row(decision)]
         answers |= _answers(entries, controls, test, config.provider, progress)
         known = _validation_logits(entries, val, config.provider, progress) | (lead.validation(val) if lead else {})
-        rows += [_describe(e, out.parent) | e.of_cascade(test.texts, config.provider) for e in entries]
+        firsts = [entry for entry in entries if entry.seed is None]
+        rows += [_describe(e, out.parent) | e.of_cascade(test.texts, config.provider) for e in firsts]
         rows += [_describe_control(control) for control in controls]
         _add_quality(rows, answers, test, source.task, config, seed)
         _add_calibration(rows, answers, known, test, val, config, seed)
-        pipeline = _add_speed(rows, entries, None if lead else teacher, data, test, config, progress)
+        _add_seeds(rows, entries, answers, known, (val, test), (source.task.metric, config.bootstrap, seed), out.parent)
+        pipeline = _add_speed(rows, firsts, None if lead else teacher, data, test, config, progress)
+        comparisons = compared(firsts, answers, test, source.task, config.bootstrap, seed)
+        conclude(comparisons, rows, answers, test.labels, source.task.metric, config.bootstrap, seed, config.margin)
         results = {
             "task": source.task.name, "kind": source.task.kind, "task_metric": source.task.metric,
             "labels": list(source.task.labels), "seed": seed, "bootstrap": config.bootstrap, "machine": describe(),
             "versions": versions(), "data": source.measurements,
             "models": [pipeline, *rows] if pipeline else rows,
-            "comparisons": _comparisons(entries, answers, test, source.task, config, seed), **notes,
+            "comparisons": comparisons, **notes,
             "remarks": [*notes.get("remarks", []), *said],
         }  # fmt: skip
         logits = {name: answer.logits for name, answer in answers.items()}
         write_results(draft.path, results, {"test": (test, logits), "val": (val, known)})
         if config.predictions:
-            write_predictions(draft.path, source.task, test, answers)
+            shown = {key: answer for key, answer in answers.items() if key.count("/") == 1}  # no further seeds
+            write_predictions(draft.path, source.task, test, shown)
     return Artifact.load(out)
 
 
@@ -161,7 +168,7 @@ def _describe(entry: Entry, root: Path) -> dict[str, Any]:
             *artifact.warnings, *(calibration or {}).get("warnings", []), *filter(None, [note_on_arithmetic(artifact)])
         ],
         "rung": artifact.details.get("rung"),
-        "path": Path(os.path.relpath(entry.path, root)).as_posix(),
+        "path": _from(root, entry.path),
     }  # fmt: skip
 
 
@@ -219,6 +226,26 @@ def _add_calibration(
             row["calibration_study"] = calibration_study(splits, row["temperature"], config.bootstrap, seed)
 
 
+def _add_seeds(
+    rows: Sequence[dict[str, Any]],
+    entries: Sequence[Entry],
+    answers: Mapping[str, Answers],
+    known: Mapping[str, NDArray[np.float32]],
+    splits: tuple[Split, Split],
+    scoring: tuple[str, int, int],
+    root: Path,
+) -> None:
+    """What the seeds of a model are worth together; `scoring`: task metric, resamples and first seed."""
+    decisions = {entry.key: decision_of(entry.artifact) for entry in entries}
+    files = {entry.key: {"path": _from(root, entry.path), **noted(decisions[entry.key])} for entry in entries}
+    on_val = {key: Answers(known[key], decision) for key, decision in decisions.items()}
+    add_seeds(rows, files, answers, on_val, (splits[0].labels, splits[1].labels), *scoring)
+
+
+def _from(root: Path, path: Path) -> str:
+    return Path(os.path.relpath(path, root)).as_posix()
+
+
 def _add_speed(
     rows: Sequence[dict[str, Any]],
     entries: Sequence[Entry],
@@ -263,50 +290,3 @@ def _note_speed(row: dict[str, Any], found: speed.Speed | None, baselines: Mappi
         name: found.ratio(baseline) if found and baseline else None for name, baseline in baselines.items()
     }
     row |= {"gpu": found.gpu} if found and found.gpu else {}
-
-
-def _comparisons(
-    entries: Sequence[Entry],
-    answers: Mapping[str, Answers],
-    test: Split,
-    task: Task,
-    config: BenchmarkConfig,
-    seed: int,
-) -> list[dict[str, Any]]:
-    """Each student against the teacher, its FP32 source, its twin, the bag of words and others of its shape, paired.
-
-    The teacher is its first file, against which its others are held, too.
-    """
-    teachers = [key for key in answers if key.startswith("teacher/")]
-    pairs = [(other, teachers[0]) for other in teachers[1:]]
-    students = [entry for entry in entries if entry.role == "student"]
-    shapes = [(entry.variant, entry.artifact.details["kind"], entry.artifact.details["params"]) for entry in students]
-    for index, entry in enumerate(students):
-        name = entry.key
-        pairs += [(name, teacher) for teacher in teachers[:1]]
-        pairs.append((name, f"{entry.name}-no-teacher/fp32"))
-        if entry.variant != "fp32":
-            pairs.append((name, f"{entry.name}/fp32"))
-        pairs.append((name, "tfidf-lr/sklearn"))
-        alike = (other for other in range(index + 1, len(students)) if shapes[other] == shapes[index])
-        pairs += [(name, students[other].key) for other in alike]  # they differ by how they learnt
-    return [
-        compare(first, second, answers, test, task, config.bootstrap, seed)
-        for first, second in pairs
-        if first in answers and second in answers
-    ]
-
-
-def compare(
-    first: str, second: str, answers: Mapping[str, Answers], test: Split, task: Task, resamples: int, seed: int
-) -> dict[str, Any]:
-    """Paired difference of the task metric (first − second) and the exact McNemar test."""
-    one, two = answers[first].labels, answers[second].labels
-    difference = paired_difference(test.labels, two, one, task.metric, resamples, seed)
-    test_result = mcnemar(test.labels, one, two)
-    return {
-        "first": first, "second": second, "difference": difference.to_dict(),
-        "mcnemar": {
-            "only_first": test_result.only_first, "only_second": test_result.only_second, "p": test_result.p
-        },
-    }  # fmt: skip

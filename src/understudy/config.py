@@ -53,7 +53,14 @@ S = TypeVar("S", bound=Section)
 class Recipe(Section):
     """A whole run."""
 
+    later = frozenset({"seeds", "twins"})
+
     seed: int = Field(13, ge=0, description="drives every random choice")
+    seeds: int = Field(
+        1,
+        ge=1,
+        description="seeds of each student and twin (seed, seed + 1, …); data, teacher and labels are of the first",
+    )
     track: Literal["none", "mlflow"] = Field("none", description="where `run` and `tune` also record what they made")
     task: TaskConfig
     data: DataConfig
@@ -65,7 +72,12 @@ class Recipe(Section):
         ["fp32", "fp16", "int8"], min_length=1, description="files made and measured for each student"
     )
     controls: Literal["first", "all", "none"] = Field(
-        "first", description="which students get a twin that learns without the teacher"
+        "first", description="which students get twins on the same budget"
+    )
+    twins: list[Literal["no-teacher", "hard-label"]] = Field(
+        ["no-teacher"],
+        min_length=1,
+        description="what a twin learns from: gold labels alone, the teacher's chosen labels",
     )
     annotated: list[TableFormat] = Field(
         [], description="files of all texts with the teacher's label and probabilities, beside the models"
@@ -106,6 +118,10 @@ class Recipe(Section):
         if self.labelling.folds and self.labelling.hidden_states:
             raise ValueError(FOLDED_STATES)
         check_variants(self)
+        if self.controls == "none" and "twins" in self.model_fields_set:
+            raise ValueError('twins: controls = "none" asks for none: remove one of the two')
+        if len(set(self.twins)) < len(self.twins):
+            raise ValueError(f"twins must be distinct, got {', '.join(self.twins)}")
         return self
 
     def _without_gold(self) -> None:

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .answering import ANSWERS, answer_test
-from .answers import noted
+from .answers import noted, seed_key
 from .artifact import Artifact
 from .classifier import CASCADE, DEFER_BELOW, Cascade, open_classifier
 from .data.task import Split
 from .decision import Decision
 from .estimates import wilson
+from .kinds import HARD_LABEL
 from .progress import Progress
 from .soft_labels import read_labels
 from .thresholds import fit_thresholds
@@ -27,12 +28,16 @@ _BATCH = 64  # texts that a function gets at a time
 
 @dataclass(frozen=True)
 class Entry:
-    """A model to measure: its artifact and what it is; the control NAME-no-teacher is the twin of the student NAME."""
+    """A model to measure: its artifact and what it is; the controls NAME-no-teacher and NAME-hard-label are twins.
+
+    A file with a `seed` is one of NAME's further seeds: it adds to what the results say of NAME and has no row.
+    """
 
     name: str
     role: str  # teacher | student | control
     path: Path
     timed: bool = True
+    seed: int | None = None
 
     @classmethod
     def of(cls, path: Path) -> Entry:
@@ -41,9 +46,10 @@ class Entry:
         name = path.parent.name if path.name == details.get("variant") else path.name
         if "kind" not in details:
             return cls("teacher", "teacher", path)
-        return (
-            cls(name, "student", path) if details.get("soft_labels", True) else cls(name, "control", path, timed=False)
-        )
+        if path.parent.parent.name == "seeds":  # measured by itself, not beside the first
+            name = f"{path.parents[2].name}-seed-{name}"
+        is_twin = not details.get("soft_labels", True) or name.split("-seed-")[0].endswith(f"-{HARD_LABEL}")
+        return cls(name, "control", path, timed=False) if is_twin else cls(name, "student", path)
 
     @cached_property
     def artifact(self) -> Artifact:
@@ -57,8 +63,9 @@ class Entry:
 
     @property
     def key(self) -> str:
-        """name/variant"""
-        return f"{self.name}/{self.variant}"
+        """name/variant, of a further seed with /seed-N"""
+        model = f"{self.name}/{self.variant}"
+        return model if self.seed is None else seed_key(model, self.seed)
 
     def of_cascade(self, texts: Sequence[str], provider: str) -> dict[str, Any]:
         """What results.json has of a cascade alone: its promise, and who answers how many of these texts."""

@@ -36,7 +36,7 @@ from .layer_checks import check_layers
 from .pipeline import Step, plan
 from .preparation import digests, origin_lines, task_of
 from .progress import Silent
-from .students import twins, variants_of
+from .students import seeded, twins, variants_of
 from .teachers import EndpointTeacher, TableTeacher
 
 _PIECES_PER_WORD = 1.35  # English WordPiece, with punctuation
@@ -182,9 +182,12 @@ def _work(recipe: Recipe, rows: Mapping[str, float], teacher: _Size, students: M
         size, home, files = students[student.name], f"students/{student.name}", variants_of(student, recipe)
         work[f"{home}/torch"] = (3 * transfer + rows["val"]) * _passes(student) * size.per_token
         work |= {f"{home}/{variant}": 3 * rows["val"] * size.per_token for variant in files}
-        measured += (rows["val"] + rows["test"] + timed) * len(files) * size.per_token
-    for student in twins(recipe):
-        work[f"controls/{student.name}-no-teacher/torch"] = work[f"students/{student.name}/torch"]
+        measured += ((rows["val"] + rows["test"]) * recipe.seeds + timed) * len(files) * size.per_token
+    for twin in twins(recipe):
+        work[f"controls/{twin.name}/torch"] = work[f"students/{twin.student.name}/torch"]
+    for name, products in [*work.items()]:
+        home, _, file = name.rpartition("/")
+        work |= {f"{home}{below}/{file}": products for below, _ in seeded(recipe) if home}
     return work | {"benchmark": measured}
 
 
@@ -197,8 +200,8 @@ def _passes(student: StudentConfig) -> int:
 def _disk(recipe: Recipe, teacher: _Size, students: Mapping[str, _Size]) -> int:
     """Bytes: the teacher and each student in torch and ONNX, their other variants, and the twins in torch and ONNX."""
     disk = sum(_per_parameter(variants_of(s, recipe)) * students[s.name].parameters for s in recipe.students)
-    disk += _per_parameter(getattr(recipe.teacher, "variants", [])) * teacher.parameters
-    return int(disk + sum(8 * students[twin.name].parameters for twin in twins(recipe)))
+    disk += sum(8 * students[twin.student.name].parameters for twin in twins(recipe))
+    return int(disk * recipe.seeds + _per_parameter(getattr(recipe.teacher, "variants", [])) * teacher.parameters)
 
 
 def _per_parameter(variants: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""The kinds of task: one label per text, or any number of them. What settings, data and files know of that."""
+"""The kinds of task, one label per text or any number of them, and of controls: what settings and files know of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ METRICS: dict[Kind, tuple[Metric, ...]] = {  # the first is the default
     "single": ("accuracy", "macro_f1", "macro_recall"),
     "multi": ("micro_f1", "macro_f1", "subset_accuracy"),
 }
+NO_TEACHER, HARD_LABEL = TWINS = ("no-teacher", "hard-label")  # how a student's twins learn, and end their names
 SEPARATOR = "|"  # between the labels of a text, where they stand in one cell of a table
 
 

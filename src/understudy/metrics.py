@@ -7,7 +7,7 @@ Every row needs a label. Scores of labels take confusion matrices (..., C, C), s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,27 +118,42 @@ def agreement(a: Labels, b: Labels) -> Estimate:
 
 def evaluate(probabilities: Scores, labels: Labels, resamples: int = 2000, seed: int = 0) -> dict[str, Estimate]:
     """Every score of one classifier: Wilson's interval for accuracy, bootstrap over rows for the others."""
-    _check_rows(labels, probabilities)
-    predictions = probabilities.argmax(axis=-1)
-    matrix = confusion(labels, predictions, probabilities.shape[-1])
-    tables = _resampled(labels, [predictions], resamples, seed)
-    replicates = np.concatenate([[metric(table) for metric in METRICS.values()] for (table,) in tables], axis=1)
-    estimates = {
-        name: percentile(float(metric(matrix)), drawn, len(labels))
-        for (name, metric), drawn in zip(METRICS.items(), replicates, strict=True)
+    drawn = replicates([probabilities], labels, resamples, seed)
+    found = {
+        name: percentile(value, drawn[name][0], len(labels)) for name, value in values(probabilities, labels).items()
     }
-    estimates |= evaluate_probabilities(probabilities, labels, resamples, seed)
-    return estimates | {"accuracy": wilson(int(_hits(matrix).sum()), len(labels))}
+    hits = int((probabilities.argmax(axis=-1) == labels).sum())
+    return found | {"accuracy": wilson(hits, len(labels))}
+
+
+def values(probabilities: Scores, labels: Labels) -> dict[str, float]:
+    """Every score of one classifier, without an interval."""
+    _check_rows(labels, probabilities)
+    matrix = confusion(labels, probabilities.argmax(axis=-1), probabilities.shape[-1])
+    found = {name: float(metric(matrix)) for name, metric in METRICS.items()}
+    return found | {score.__name__: score(probabilities, labels) for score in (ece, brier, nll)}
+
+
+def replicates(probabilities: Sequence[Scores], labels: Labels, resamples: int, seed: int) -> dict[str, Scores]:
+    """Bootstrap replicates (classifiers, resamples) of every score: in a column all are scored on the same rows.
+
+    That is so among the scores of labels, and among those of probabilities; the two are drawn apart.
+    """
+    _check_rows(labels, *probabilities)
+    chunks = _resampled(labels, [shares.argmax(axis=-1) for shares in probabilities], resamples, seed)
+    drawn = np.concatenate([[metric(tables) for metric in METRICS.values()] for tables in chunks], axis=-1)
+    of_probabilities = _resampled_calibration(probabilities, labels, resamples, seed).transpose(1, 0, 2)
+    return dict(zip((*METRICS, "ece", "brier", "nll"), (*drawn, *of_probabilities), strict=True))
 
 
 def evaluate_probabilities(
     probabilities: Scores, labels: Labels, resamples: int = 2000, seed: int = 0
 ) -> dict[str, Estimate]:
     """The scores of `evaluate` that a temperature changes: ECE, Brier and NLL, to the same figures."""
-    replicates = _resampled_calibration(probabilities, labels, resamples, seed)
+    (drawn,) = _resampled_calibration([probabilities], labels, resamples, seed)
     return {
-        score.__name__: percentile(score(probabilities, labels), drawn, len(labels))
-        for score, drawn in zip((ece, brier, nll), replicates, strict=True)
+        score.__name__: percentile(score(probabilities, labels), column, len(labels))
+        for score, column in zip((ece, brier, nll), drawn, strict=True)
     }
 
 
@@ -232,10 +247,13 @@ def _resampled(labels: Labels, predictions: list[Labels], resamples: int, seed: 
     """
     joint = (labels, *predictions)
     classes = int(max(column.max() for column in joint)) + 1
-    codes, counts = np.unique(np.ravel_multi_index(joint, (classes,) * len(joint)), return_counts=True)
-    truth, *predicted = np.unravel_index(codes, (classes,) * len(joint))
+    ranks = np.zeros(len(labels), dtype=np.int64)  # of the rows' cells; of many classifiers too many to be numbered
+    for column in joint:
+        ranks = np.unique(ranks * classes + column, return_inverse=True)[1]
+    _, first, counts = np.unique(ranks, return_index=True, return_counts=True)
+    truth, *predicted = (column[first] for column in joint)
     generator = np.random.default_rng(seed)
-    chunk = max(1, _TABLE_CELLS // classes**2)
+    chunk = max(1, _TABLE_CELLS // (classes**2 * len(predicted)))
     for start in range(0, resamples, chunk):
         size = min(chunk, resamples - start)
         drawn = generator.multinomial(len(labels), counts / len(labels), size=size)
@@ -245,40 +263,51 @@ def _resampled(labels: Labels, predictions: list[Labels], resamples: int, seed: 
         yield tables.transpose(0, 2, 1).reshape(-1, size, classes, classes)
 
 
-def _resampled_calibration(probabilities: Scores, labels: Labels, resamples: int, seed: int) -> Scores:
-    """Bootstrap replicates (3, resamples) of ece, brier and nll on the same resampled rows."""
-    residuals, confidence, order = _residuals(probabilities, labels)
-    losses, rows = _losses(probabilities, labels)[:, order], len(labels)
-    generator = np.random.default_rng(seed)
-    replicates = np.empty((3, resamples))
+def _resampled_calibration(probabilities: Sequence[Scores], labels: Labels, resamples: int, seed: int) -> Scores:
+    """Bootstrap replicates (classifiers, 3, resamples) of ece, brier and nll, all on the same resampled rows."""
+    rows, generator = len(labels), np.random.default_rng(seed)
+    parts = []
+    for shares in probabilities:
+        residuals, confidence, order = _residuals(shares, labels)
+        parts.append((residuals, confidence, order, _losses(shares, labels)[:, order]))
+    found = np.empty((len(parts), 3, resamples))
+    times = np.empty(rows, dtype=np.int64)
     for column in range(resamples):
-        times = np.bincount(generator.integers(rows, size=rows), minlength=rows)
-        drawn = np.repeat(np.arange(rows), times)  # still sorted by confidence
-        # A resample of a sample holds the sampling noise twice; subtracted once, the interval would lie too high.
-        gap = _squared_gap(residuals[drawn], bin_starts(confidence[drawn], BINS), noise=2)
-        replicates[:, column] = math.sqrt(max(0.0, gap)), *(losses @ times / rows)
-    return replicates
+        times[parts[0][2]] = np.bincount(generator.integers(rows, size=rows), minlength=rows)
+        for number, (residuals, confidence, order, losses) in enumerate(parts):
+            drawn = np.repeat(np.arange(rows), times[order])  # still sorted by confidence
+            # A resample of a sample holds the sampling noise twice; subtracted once, the interval would lie too high.
+            gap = _squared_gap(residuals[drawn], bin_starts(confidence[drawn], BINS), noise=2)
+            found[number, :, column] = math.sqrt(max(0.0, gap)), *(losses @ times[order] / rows)
+    return found
 
 
 def _compared(
     labels: Labels, a: Labels, b: Labels, metric: str, compare: np.ufunc, resamples: int, seed: int
 ) -> Estimate:
     """compare(metric(b), metric(a)) with its paired bootstrap interval."""
-    _check_rows(labels, a, b)
-    score, tables, drawn = _tabulated(labels, a, b, metric, resamples, seed)
+    (one, two), drawn = tabulated(labels, [a, b], metric, resamples, seed)
     with np.errstate(divide="ignore", invalid="ignore"):  # a teacher that scores 0: not finite, left out below
-        value = compare(score(tables[1]), score(tables[0]))
-        chunks = [compare(score(two), score(one)) for one, two in drawn]
-    return percentile(float(value), np.concatenate(chunks), len(labels))
+        value, found = compare(two, one), compare(drawn[1], drawn[0])
+    return percentile(float(value), found, len(labels))
 
 
-def _tabulated(
-    labels: Labels, a: Labels, b: Labels, metric: str, resamples: int, seed: int
-) -> tuple[Callable[[Any], Scores], list[Any], Iterable[Any]]:
-    """The metric, the tables that it takes of both classifiers, and their bootstrap replicates in chunks."""
+def tabulated(
+    labels: Labels, predictions: Sequence[Labels], metric: str, resamples: int, seed: int
+) -> tuple[Scores, Scores]:
+    """The metric of each classifier, (classifiers,), and its replicates on the same rows, (classifiers, resamples)."""
+    _check_rows(labels, *predictions)
     if labels.ndim == 2:
-        both = [multilabel.outcomes(labels, chosen) for chosen in (a, b)]
-        return multilabel.METRICS[metric], both, multilabel.resampled(labels, [a, b], resamples, seed)
-    classes = int(max(labels.max(), a.max(), b.max())) + 1
-    matrices = [confusion(labels, chosen, classes) for chosen in (a, b)]
-    return METRICS[metric], matrices, _resampled(labels, [a, b], resamples, seed)
+        return _scored(
+            multilabel.METRICS[metric],
+            [multilabel.outcomes(labels, chosen) for chosen in predictions],
+            multilabel.resampled(labels, list(predictions), resamples, seed),
+        )
+    classes = int(max(column.max() for column in (labels, *predictions))) + 1
+    tables = [confusion(labels, chosen, classes) for chosen in predictions]
+    return _scored(METRICS[metric], tables, _resampled(labels, list(predictions), resamples, seed))
+
+
+def _scored(score: Callable[[Any], Scores], tables: Sequence[Any], chunks: Iterable[Any]) -> tuple[Scores, Scores]:
+    drawn = [np.stack([score(replicate) for replicate in chunk]) for chunk in chunks]
+    return np.array([float(score(table)) for table in tables]), np.concatenate(drawn, axis=1)

@@ -7,7 +7,7 @@ texts, so that a bootstrap is one product of matrices. Texts are what is resampl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,23 +112,34 @@ def evaluate(
     probabilities: Scores, predictions: Labels, labels: Labels, resamples: int = 2000, seed: int = 0
 ) -> dict[str, Estimate]:
     """Every score of one classifier: Wilson's interval for subset accuracy, bootstrap over texts for the others."""
-    table, rows = outcomes(labels, predictions), len(labels)
-    values = {name: float(metric(table)) for name, metric in METRICS.items()}
-    values |= {score.__name__: score(probabilities, labels) for score in (ece, brier, nll)}
-    by_text, bins, losses = (
-        _by_text(labels, predictions),
-        _BinSums(probabilities, labels),
-        _losses(probabilities, labels),
-    )
-    chunks = []
-    for times in draws(rows, resamples, seed):
-        tables = _tables(times, by_text)
-        # A resample of a sample holds the sampling noise twice: see `metrics`.
-        scores = [*(metric(tables) for metric in METRICS.values()), _ece(bins, times, 2)]
-        chunks.append(np.stack([*scores, *(losses.mean(axis=2) @ times.T / rows)]))
-    replicates = np.concatenate(chunks, axis=1)
-    estimates = {name: percentile(values[name], drawn, rows) for name, drawn in zip(values, replicates, strict=True)}
-    return estimates | {"subset_accuracy": wilson(int(table[4, 0]), rows)}
+    drawn = replicates([probabilities], [predictions], labels, resamples, seed)
+    found = values(probabilities, predictions, labels)
+    estimates = {name: percentile(value, drawn[name][0], len(labels)) for name, value in found.items()}
+    return estimates | {"subset_accuracy": wilson(int(outcomes(labels, predictions)[4, 0]), len(labels))}
+
+
+def values(probabilities: Scores, predictions: Labels, labels: Labels) -> dict[str, float]:
+    """Every score of one classifier, without an interval."""
+    table = outcomes(labels, predictions)
+    found = {name: float(metric(table)) for name, metric in METRICS.items()}
+    return found | {score.__name__: score(probabilities, labels) for score in (ece, brier, nll)}
+
+
+def replicates(
+    probabilities: Sequence[Scores], predictions: Sequence[Labels], labels: Labels, resamples: int, seed: int
+) -> dict[str, Scores]:
+    """Bootstrap replicates (classifiers, resamples) of every score: in a column all are scored on the same texts."""
+    drawn = []
+    for shares, chosen in zip(probabilities, predictions, strict=True):
+        by_text, bins, losses = _by_text(labels, chosen), _BinSums(shares, labels), _losses(shares, labels).mean(axis=2)
+        chunks = []
+        for times in draws(len(labels), resamples, seed):
+            tables = _tables(times, by_text)
+            # A resample of a sample holds the sampling noise twice: see `metrics`.
+            scores = [*(metric(tables) for metric in METRICS.values()), _ece(bins, times, 2)]
+            chunks.append(np.stack([*scores, *(losses @ times.T / len(labels))]))
+        drawn.append(np.concatenate(chunks, axis=1))
+    return dict(zip((*METRICS, "ece", "brier", "nll"), np.stack(drawn, axis=1), strict=True))
 
 
 def resampled(labels: Labels, predictions: list[Labels], resamples: int, seed: int) -> Iterator[list[Outcomes]]:

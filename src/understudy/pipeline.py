@@ -5,7 +5,8 @@ DIR/
 ├── pseudo-labels/      the data with the teacher's labels, where train has none
 ├── annotated/          the texts with the teacher's answers, on request
 ├── students/NAME/{torch,fp32,fp16,int8,int8-dynamic,torchscript,exported,torch-fp16}/
-├── controls/NAME-no-teacher/{torch,fp32}/
+│   └── seeds/N/…       the same from another seed
+├── controls/NAME-{no-teacher,hard-label}/{torch,fp32}/    with seeds/N/ likewise
 ├── tune/               searches; see `searching`
 ├── benchmark/          results, test logits
 ├── report/             report.html, report.md, results.json, *.png
@@ -26,7 +27,7 @@ from .annotating import annotate
 from .answering import appoint, outside
 from .answering import label as label_with_answers
 from .artifact import MANIFEST, Artifact
-from .benchmarking import RESULTS, Entry, benchmark
+from .benchmarking import RESULTS, benchmark
 from .calibration import calibrate
 from .claiming import claimed
 from .classifier import TOKENIZER_FILE
@@ -34,6 +35,7 @@ from .config import Recipe, StudentConfig, TeacherConfig
 from .files import write_atomically
 from .label_mapping import mapping_summary
 from .layer_checks import check_layers
+from .lineup import lineup
 from .preparation import prepare, summary, task_of
 from .progress import Progress
 from .pseudo_labeling import pseudo_label
@@ -41,7 +43,7 @@ from .reporting import model_card, report
 from .run_log import logged
 from .sections import Variant
 from .speed import check_provider
-from .students import left_out, twins, variants_of
+from .students import Twin, left_out, seeded, twin_homes, twins, variants_of
 from .teachers import OtherTeacher
 from .tracking import tracking
 
@@ -132,8 +134,8 @@ def plan(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> It
         for step in _student_steps(student, recipe, out, refused, progress):
             finals.append(step.out)
             yield step
-    for student in twins(recipe):
-        for step in _twin_steps(student, recipe, out, progress):
+    for twin, home, again in twin_homes(recipe):
+        for step in _twin_steps(twin, home, again, out, progress):
             finals.append(step.out)
             yield step
     yield Step(
@@ -195,11 +197,18 @@ def known_data(recipe: Recipe, out: Path) -> Path:
 def _student_steps(
     student: StudentConfig, recipe: Recipe, out: Path, refused: list[str], progress: Progress
 ) -> Iterator[Step]:
+    for below, again in seeded(recipe):
+        yield from _seed_steps(student, student.name + below, again, out, refused, progress)
+
+
+def _seed_steps(
+    student: StudentConfig, model: str, recipe: Recipe, out: Path, refused: list[str], progress: Progress
+) -> Iterator[Step]:
     from .training import distill, export
 
     seed, data = recipe.seed, known_data(recipe, out)
-    home = out / "students" / student.name
-    name = f"students/{student.name}"
+    name = f"students/{model}"
+    home = out / name
     yield Step(
         f"{name}/torch",
         lambda: distill(out / "teacher", out / "labels", data, home / "torch", student, seed=seed, progress=progress),
@@ -212,7 +221,7 @@ def _student_steps(
         (f"{name}/torch",),
         recipe.export.model_dump(),
     )
-    yield from _file_steps(student.name, variants_of(student, recipe), recipe, out, refused, progress)
+    yield from _file_steps(model, variants_of(student, recipe), recipe, out, refused, progress)
 
 
 def _file_steps(
@@ -240,18 +249,18 @@ def _calibrated(needs: tuple[str, ...], model: Path, recipe: Recipe, data: Path,
     return Step(f"{needs[0]} calibrated", work, needs, goal)
 
 
-def _twin_steps(student: StudentConfig, recipe: Recipe, out: Path, progress: Progress) -> Iterator[Step]:
+def _twin_steps(twin: Twin, name: str, recipe: Recipe, out: Path, progress: Progress) -> Iterator[Step]:
     from .training import distill, export
 
-    seed, data = recipe.seed, known_data(recipe, out)
-    home = out / "controls" / f"{student.name}-no-teacher"
-    name = f"controls/{home.name}"
+    seed, data, home = recipe.seed, known_data(recipe, out), out / name
 
     def learn() -> Artifact:
-        teacher, labels = out / "teacher", out / "labels"
-        return distill(teacher, labels, data, home / "torch", student, seed=seed, use_teacher=False, progress=progress)
+        return distill(
+            out / "teacher", out / "labels", data, home / "torch", twin.settings, seed=seed,
+            use_teacher=twin.use_teacher, progress=progress,
+        )  # fmt: skip
 
-    yield Step(f"{name}/torch", learn, ("labels",), student.model_dump())
+    yield Step(f"{name}/torch", learn, ("labels",), twin.settings.model_dump())
     yield Step(
         f"{name}/fp32",
         lambda: export(home / "torch", data, home / "fp32", recipe.export, seed=seed, progress=progress),
@@ -262,18 +271,9 @@ def _twin_steps(student: StudentConfig, recipe: Recipe, out: Path, progress: Pro
 
 
 def _measure(recipe: Recipe, out: Path, refused: list[str], progress: Progress) -> Artifact:
-    is_model = isinstance(recipe.teacher, TeacherConfig)
-    made = {"teacher": recipe.teacher.variants} if isinstance(recipe.teacher, TeacherConfig) else {}
-    made |= {student.name: variants_of(student, recipe) for student in recipe.students}
-    entries = []
-    for name, files in made.items():
-        homes = [out / variants.place(name, variant) for variant in files]
-        role = "teacher" if name == "teacher" else "student"
-        entries += [Entry(name, role, home) for home in homes if home.exists()]
-    for name in (f"{student.name}-no-teacher" for student in twins(recipe)):
-        entries.append(Entry(name, "control", out / "controls" / name / "fp32", timed=False))
+    entries, is_model = lineup(recipe, out), isinstance(recipe.teacher, TeacherConfig)
     shown = recipe.model_dump(exclude={"tune", "annotated", "track"})  # they change nothing that is measured
-    if others := made.get("teacher", [])[1:]:
+    if others := getattr(recipe.teacher, "variants", [])[1:]:
         shown["teacher"]["variants"] = ["fp32", *others]
     notes: dict[str, Any] = {"recipe": shown, "training": _trainings(recipe, out)}
     notes["refused"] = [*left_out(recipe), *refused]
@@ -311,7 +311,7 @@ def _trainings(recipe: Recipe, out: Path) -> list[dict[str, Any]]:
     """The history and the warnings of every training in the run."""
     homes = {"teacher": out / "teacher"} if isinstance(recipe.teacher, TeacherConfig) else {}
     homes |= {student.name: out / "students" / student.name / "torch" for student in recipe.students}
-    homes |= {f"{s.name}-no-teacher": out / "controls" / f"{s.name}-no-teacher" / "torch" for s in twins(recipe)}
+    homes |= {twin.name: out / "controls" / twin.name / "torch" for twin in twins(recipe)}
     trained = {name: Artifact.load(home, "model") for name, home in homes.items()}
     keys = ("history", "best_epoch", "seconds", "gold_stage")
     return [

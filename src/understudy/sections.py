@@ -205,9 +205,17 @@ class QuantizeConfig(Section):
 class BenchmarkConfig(Section):
     """What is measured on the test split."""
 
+    later = frozenset({"margin"})
+
     speed_texts: Positive = Field(400, description="test texts in a timed pass")
     repeats: Positive = Field(3, description="interleaved timed passes per model; the median counts")
     bootstrap: int = Field(2000, ge=100, description="resamples behind an interval")
+    margin: float = Field(
+        0.0,
+        ge=0,
+        le=100,
+        description="points of the task metric that a student may lose: is a larger loss ruled out? 0: not asked",
+    )
     provider: Provider = Field("cpu", description="what runs ONNX files; cuda, tensorrt: PyTorch, too, is on the GPU")
     pipeline: bool = Field(True, description="time the teacher in a plain transformers pipeline, too")
     predictions: bool = Field(True, description="write each model's answers beside the test texts, as CSV")

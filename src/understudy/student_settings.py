@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from .distill_settings import DistillConfig, EncoderConfig, FilterPruningConfig, PruningConfig
+from .kinds import TWINS
 from .sections import NAME, Positive, Pretrained
 
 Pooling = Literal["max", "max_mean"]
@@ -23,7 +24,7 @@ class StudentBase(DistillConfig):
     @field_validator("name")
     @classmethod
     def _free(cls, name: str) -> str:
-        if name in ("teacher", "majority", "tfidf-lr") or name.endswith("-no-teacher"):
+        if name in ("teacher", "majority", "tfidf-lr") or name.endswith(tuple(f"-{twin}" for twin in TWINS)):
             raise ValueError(f"{name!r} is the name of another model of the run; choose another")
         return name
 

@@ -16,7 +16,7 @@ Maker = tuple[Callable[[], Artifact | None], str, ExportConfig | QuantizeConfig]
 
 
 def place(model: str, variant: str) -> str:
-    """The directory of a model's file in that of a run; `torch` is what the training wrote."""
+    """The directory of a file in that of a run; `torch` is what the training wrote, `model` may be NAME/seeds/N."""
     if model == "teacher":
         return model if variant == "torch" else f"{model}-{variant}"
     return f"students/{model}/{variant}"

@@ -54,7 +54,7 @@ _RUNS = 10  # of --sentences
     "--map", "pairs", multiple=True, metavar="THEIRS=OURS", help="a torch classifier's label and what the task calls it"
 )
 @click.option("--json", "as_json", is_flag=True, help="print everything as JSON")
-@flags(BenchmarkConfig, skip=("pipeline",))
+@flags(BenchmarkConfig, skip=("pipeline", "margin"))
 def command(
     models: tuple[str, ...], data: Path | None, sentences: Path | None, runs: int | None, out: Path | None,
     teacher: Path | None, labels: Path | None, text: str, label: str, separator: str, max_length: int,

@@ -17,9 +17,12 @@ from .options import out_directory, recipe_argument
 @click.option(
     "--students", default="all", show_default=True, metavar="NAME,…", help="those to make and report on this time"
 )
+@click.option("--seeds", type=click.IntRange(1), help="seeds of each student and twin  [default: the recipe's, or 1]")
 @click.option("--dry-run", is_flag=True, help="say what would run, how long, how much disk, how many teacher calls")
 @click.option("--json", "as_json", is_flag=True, help="print the results as JSON")
-def command(recipe: Path, out: Path, data: Path | None, students: str, dry_run: bool, as_json: bool) -> None:
+def command(
+    recipe: Path, out: Path, data: Path | None, students: str, seeds: int | None, dry_run: bool, as_json: bool
+) -> None:
     """Do everything that RECIPE asks for and write a report; what is already done is not done again.
 
     \b
@@ -34,6 +37,7 @@ def command(recipe: Path, out: Path, data: Path | None, students: str, dry_run: 
     if data is not None and not data.is_dir():
         raise InputError(f"--data {data}: no such directory")
     settings = only(load_recipe(recipe, base=data), students.split(","))
+    settings = settings if seeds is None else settings.model_copy(update={"seeds": seeds})
     base = data if data is not None or settings.data.hub else recipe.parent
     if dry_run:
         from ..estimating import estimate

@@ -9,6 +9,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from understudy.recording import PREDICTIONS
 
@@ -16,23 +17,24 @@ _SMALL = 1_500_000  # bytes of an INT8 student that is worth its place in the re
 
 
 def main() -> None:
-    """Entry point: the run's own benchmark, that of each further seed, and the students."""
+    """Entry point: the run's benchmark, which has all seeds, and of each student the file that ships."""
     run, out = Path(sys.argv[1]), Path(sys.argv[2])
     for old in [*out.glob("seed-*"), out / "students"]:
         shutil.rmtree(old, ignore_errors=True)
-    first = json.loads((run / "benchmark" / "results.json").read_text(encoding="utf-8"))["seed"]
-    sources = {first: run / "benchmark"}
-    sources |= {
-        int(home.name): home / "benchmark"
-        for home in sorted((run / "seeds").glob("*"))
-        if (home / "benchmark").exists()
-    }
-    for seed, source in sources.items():
-        shutil.copytree(source, out / f"seed-{seed}", ignore=shutil.ignore_patterns("artifact.json", PREDICTIONS))
-    students = [home for home in sorted((run / "students").glob("*/int8")) if _size(home) <= _SMALL]
-    for home in students:
-        shutil.copytree(home, out / "students" / home.parent.name)
-    print(f"{out}: seeds {', '.join(map(str, sources))}; students {', '.join(home.parent.name for home in students)}")
+    results = json.loads((run / "benchmark" / "results.json").read_text(encoding="utf-8"))
+    ignored = shutil.ignore_patterns("artifact.json", PREDICTIONS)
+    shutil.copytree(run / "benchmark", out / f"seed-{results['seed']}", ignore=ignored)
+    rows = [row for row in results["models"] if (row["role"], row["variant"]) == ("student", "int8")]
+    students = {row["name"]: run / _path(row) for row in rows if _size(run / _path(row)) <= _SMALL}
+    for name, home in students.items():
+        shutil.copytree(home, out / "students" / name)
+    print(f"{out}: seed {results['seed']} and those after it; students {', '.join(students)}")
+
+
+def _path(row: dict[str, Any]) -> str:
+    """Of several seeds, where the file is that was chosen on validation."""
+    seeds = row.get("seeds")
+    return str(seeds["files"][str(seeds["ships"])]["path"] if seeds else row["path"])
 
 
 def _size(home: Path) -> int:

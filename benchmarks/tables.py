@@ -59,7 +59,7 @@ def imdb_all() -> str:
     """The word networks of the IMDb recipe on all 25,000 test reviews: what they answer; other work ran beside them."""
     run = _main_run("imdb-all")
     models = [model for model in run["models"] if model["variant"] != "none"]
-    rows = [_row(model, [model], "accuracy")[:5] for model in models]
+    rows = [_row(model, _values(model, [run], "accuracy"), "accuracy")[:5] for model in models]
     n = models[0]["metrics"]["test"]["accuracy"]["n"]
     note = f"Test split, n = {n:,}; seed {run['seed']}."
     return _markdown(["model", "file", "MB", "accuracy %", "95 % interval"], rows) + f"\n\n{note}"
@@ -91,7 +91,7 @@ def _sentence(task: str, name: str) -> str:
     files = {m["variant"]: m for m in main_run["models"] if m["name"] == name}
     variant = "int8" if "int8" in files else "fp32"
     model = files[variant]
-    values = [100 * found["metrics"]["test"][metric]["value"] for run in runs if (found := _find(run, model))]
+    values = _values(model, runs, metric)
     estimate, reference = model["metrics"]["test"][metric], teacher["metrics"]["test"][metric]
     interval = "–".join(f"{100 * bound:.1f}" for bound in estimate["ci95"])
     seeds = f"median of {len(values)} seeds, " if len(values) > 1 else ""
@@ -166,16 +166,16 @@ def _run_table(task: str) -> str:
     for model in main_run["models"]:
         if model["variant"] in ("fp16", "none"):
             continue
-        seeds = [match for run in runs if (match := _find(run, model))]
-        rows.append(_row(model, seeds, metric))
+        rows.append(_row(model, _values(model, runs, metric), metric))
     n = next(model["metrics"]["test"][metric]["n"] for model in main_run["models"] if model["metrics"])
     header = ["model", "file", "MB", f"{metric} %", "95 % interval", "kept %", "ms/text", "texts/s"]
     header += ["× pipeline", "× ONNX FP32"]
     machine = main_run["machine"]
     cpu = f"{machine['cpu']}, {', '.join(machine['instruction_set'])}"
-    several = f"students: median of {len(runs)} seeds, with the lowest and highest; intervals and controls: "
+    count = max(len(runs), *(len(model.get("seeds", {}).get("files", "1")) for model in main_run["models"]))
+    several = f"students: median of {count} seeds, with the lowest and highest; intervals and controls: "
     note = (
-        f"Test split, n = {n}; {several if len(runs) > 1 else ''}seed {main_run['seed']}. Speed: one thread, "
+        f"Test split, n = {n}; {several if count > 1 else ''}seed {main_run['seed']}. Speed: one thread, "
         f"tokenisation included; ms/text is the median of single texts, texts/s that of the best batch size; {cpu}."
     )
     return _markdown(header, rows) + f"\n\n{note}"
@@ -190,14 +190,21 @@ def _find(run: Mapping[str, Any], model: Model) -> Model | None:
     return next(same, None)
 
 
-def _row(model: Model, seeds: list[Model], metric: str) -> list[str]:
+def _values(model: Model, runs: list[dict[str, Any]], metric: str) -> list[float]:
+    """The test metric of each seed in percent: of one result file, or of older files with a seed each."""
+    if "seeds" in model:
+        return [100 * value for value in model["seeds"]["metrics"][metric]["values"].values()]
+    return [100 * found["metrics"]["test"][metric]["value"] for run in runs if (found := _find(run, model))]
+
+
+def _row(model: Model, values: list[float], metric: str) -> list[str]:
     value = interval = kept = "–"
-    if seeds:
-        values = [100 * seed["metrics"]["test"][metric]["value"] for seed in seeds]
+    if values:
         spread = f" ({min(values):.2f}–{max(values):.2f})" if max(values) > min(values) else ""
         value = f"{median(values):.2f}{spread}"
         interval = "–".join(f"{100 * bound:.1f}" for bound in model["metrics"]["test"][metric]["ci95"])
-        kept = f"{100 * median(seed['retention']['value'] for seed in seeds):.1f}" if seeds[0]["retention"] else "–"
+        first = 100 * model["metrics"]["test"][metric]["value"]  # the teacher is the same for all seeds
+        kept = f"{100 * model['retention']['value'] * median(values) / first:.1f}" if model["retention"] else "–"
     single = [row for row in model["speed"] if row["threads"] == 1]
     latency = next((f"{row['p50']:.2f}" for row in single if row["batch"] == 1), "–")
     rate = f"{max(row['texts_per_second'] for row in single):,.0f}" if single else "–"

@@ -20,8 +20,10 @@ import numpy as np
 import tables
 from numpy.typing import NDArray
 
-from understudy.answers import Answers, decision_from
+from understudy.answers import Answers, decision_from, seed_key
 from understudy.calibration_metrics import calibration_study
+from understudy.conclusions import by_seed, chosen_seed, conclude, seed_metrics
+from understudy.decision import Decision
 from understudy.metrics import agreement, mcnemar, paired_difference, retention
 
 RESULTS = Path(__file__).parent / "results"
@@ -65,8 +67,23 @@ class Run:
 
     def answers(self, model: str) -> Answers:
         """The logits of a model, and how its row says that they are decided."""
-        row = next((row for row in self.models if _key(row) == model), {"temperature": 1.0})
-        return Answers(self.logits[_stem(model)], decision_from(row, self.results.get("kind", "single")))
+        return Answers(self.logits[_stem(model)], self._decision(model))
+
+    @cached_property
+    def everything(self) -> dict[str, Answers]:
+        """The answers of all models and seeds on the test split."""
+        return {key: self.answers(key) for row in self.models for key in _files(row, self.results["seed"]).values()}
+
+    @cached_property
+    def on_val(self) -> dict[str, Answers]:
+        """The same on the validation split, where those logits were stored."""
+        known = self.val[1] if self.val else {}
+        return {key: Answers(known[_stem(key)], self._decision(key)) for key in self.everything if _stem(key) in known}
+
+    def _decision(self, model: str) -> Decision:
+        name, _, number = model.partition("/seed-")
+        row = next((row for row in self.models if _key(row) == name), {"temperature": 1.0})
+        return decision_from(row["seeds"]["files"][number] if number else row, self.results.get("kind", "single"))
 
 
 def main() -> None:
@@ -95,7 +112,7 @@ def check(file: Path) -> tuple[int, list[str]]:
         return 0, [f"{file}: {line}" for line in unmatched]
     run = _read(file.parent, results)
     checked, wrong = 0, []
-    for name, stored, found in [*_models(run), *_comparisons(run)]:
+    for name, stored, found in [*_models(run), *_seeds(run), *_comparisons(run), *_conclusions(run)]:
         checked += sum(isinstance(figure, int | float) for figure in found.values())  # neither label names nor null
         wrong += [f"{file}: {name} {line}" for line in _differences(stored, found)]
     wrong += [f"{file}: {line}" for line in _miscounts(run)]
@@ -104,7 +121,8 @@ def check(file: Path) -> tuple[int, list[str]]:
 
 def _unmatched(home: Path, results: dict[str, Any]) -> list[str]:
     """What keeps labels and logits from being matched row by row."""
-    needed = {_stem(_key(row)) for row in results["models"] if row["metrics"]}
+    rows = [row for row in results["models"] if row["metrics"]]
+    needed = {_stem(key) for row in rows for key in _files(row, results["seed"]).values()}
     needed |= {_stem(comparison[side]) for comparison in results["comparisons"] for side in ("first", "second")}
     lines = _unmatched_split(home, needed)
     studied = {_stem(_key(row)) for row in results["models"] if "val" in row.get("calibration_study", {})}
@@ -193,6 +211,30 @@ def _comparisons(run: Run) -> Iterator[tuple[str, Figures, Figures]]:
         yield f"{row['first']} against {row['second']}", _flat(stored), _flat(found)
 
 
+def _seeds(run: Run) -> Iterator[tuple[str, Figures, Figures]]:
+    """Each model of several seeds with what they score together, and which of them was chosen on validation."""
+    resamples, first = run.resampling
+    for row in (row for row in run.models if "seeds" in row):
+        found = {"metrics": seed_metrics(by_seed(_key(row), run.everything, first), run.labels, resamples, first)}
+        if run.val is not None and _key(row) in run.on_val:
+            runs = by_seed(_key(row), run.on_val, first)
+            found["ships"], found["validation"] = chosen_seed(runs, run.val[0], run.results["task_metric"])
+        yield f"{_key(row)} over seeds", _flat({name: row["seeds"][name] for name in found}), _flat(found)
+
+
+def _conclusions(run: Run) -> Iterator[tuple[str, Figures, Figures]]:
+    """What the comparisons show over seeds, by the margin and in families: results of before that have none."""
+    stored = run.results["comparisons"]
+    if not any("holm" in row for row in stored):
+        return
+    margin = (run.results.get("recipe", {}).get("benchmark") or {}).get("margin", 0.0)
+    found = [{name: row[name] for name in ("first", "second", "difference", "mcnemar")} for row in stored]
+    resamples, first = run.resampling
+    conclude(found, run.models, run.everything, run.labels, run.results["task_metric"], resamples, first, margin)
+    for row, other in zip(stored, found, strict=True):
+        yield f"{row['first']} against {row['second']}", _flat(row), _flat(other)
+
+
 def _counted(run: Run, row: dict[str, Any]) -> Figures:
     """Accuracy and confusion of one model without understudy.metrics."""
     predictions = run.predictions(_key(row))
@@ -250,6 +292,12 @@ def _flat(figures: Any, path: str = "") -> Figures:
     for key, inner in figures.items() if isinstance(figures, dict) else enumerate(figures):
         flat |= _flat(inner, f"{path}.{key}" if path else str(key))
     return flat
+
+
+def _files(row: dict[str, Any], first: int) -> dict[int, str]:
+    """The key of each seed's answers of a row, its own first."""
+    further = [int(number) for number in row.get("seeds", {}).get("files", {}) if int(number) != first]
+    return {first: _key(row), **{number: seed_key(_key(row), number) for number in further}}
 
 
 def _key(row: dict[str, Any]) -> str:

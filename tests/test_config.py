@@ -305,6 +305,15 @@ def test_layers_are_a_number_or_a_list(layers: int | list[int]) -> None:
             "students.0.name: 'a-no-teacher' is the name of another model of the run; choose another",
         ),
         (
+            {"students": students({"name": "a-hard-label"})},
+            "students.0.name: 'a-hard-label' is the name of another model of the run; choose another",
+        ),
+        (
+            {"controls": "none", "twins": ["no-teacher"]},
+            'twins: controls = "none" asks for none: remove one of the two',
+        ),
+        ({"twins": ["hard-label", "hard-label"]}, "twins must be distinct, got hard-label, hard-label"),
+        (
             {"quantize": {"method": "dynamic"}, "variants": ["int8", "int8-dynamic"]},
             "variants: int8 is dynamic already, by quantize.method: remove int8-dynamic",
         ),

@@ -75,6 +75,51 @@ def test_variants_and_controls_are_those_of_the_recipe(workshop: Path, tmp_path:
     }
 
 
+def test_further_seeds_and_hard_label_twins_have_steps_of_their_own(workshop: Path, tmp_path: Path) -> None:
+    """And the seed is all that moves: data, teacher and labels are asked for once."""
+    recipe = load_recipe(workshop / "recipe.toml").model_copy(update={"variants": ["int8"]})
+    more = recipe.model_copy(update={"seeds": 2, "twins": ["no-teacher", "hard-label"]})
+    before, after = ([step.out for step in plan(one, tmp_path, workshop, Silent())] for one in (recipe, more))
+    assert [name for name in after if name in before] == before
+    torch_fp32 = ("torch", "fp32")
+    assert set(after) - set(before) == {
+        *(f"students/{s}/seeds/6/{file}" for s in ("half", "fresh", "cnn") for file in (*torch_fp32, "int8")),
+        *(f"students/{s}/seeds/6/int8 calibrated" for s in ("half", "fresh", "cnn")),
+        *(f"controls/half-hard-label{below}/{file}" for below in ("", "/seeds/6") for file in torch_fp32),
+        *(f"controls/half-hard-label{below}/fp32 calibrated" for below in ("", "/seeds/6")),
+        *(f"controls/half-no-teacher/seeds/6/{file}" for file in (*torch_fp32, "fp32 calibrated")),
+    }
+
+
+@pytest.mark.wide
+def test_a_run_of_several_seeds(workshop: Path, finished_run: Path, tmp_path: Path) -> None:
+    """What is there stays; the test split is opened once for all seeds; a second run does nothing."""
+    out = shutil.copytree(finished_run, tmp_path / "run")
+    recipe = load_recipe(workshop / "recipe.toml")
+    quick = recipe.benchmark.model_copy(update={"speed_texts": 8, "bootstrap": 100, "pipeline": False, "margin": 50.0})
+    changes = {"seeds": 2, "twins": ["no-teacher", "hard-label"], "variants": ["int8"], "benchmark": quick}
+    several = only(recipe.model_copy(update=changes), ["half"])
+    listener = Listener()
+    results = run(several, out, workshop, listener)
+    assert {note.split(" is made")[0] for note in listener.notes if "again" in note} == {"run/benchmark", "run/report"}
+    models = {f"{model['name']}/{model['variant']}": model for model in results["models"]}
+    assert {"half/int8", "half-no-teacher/fp32", "half-hard-label/fp32"} <= set(models)
+    assert models["half-hard-label/fp32"]["role"] == "control"
+    first, second = (Artifact.load(out / f"students/half{below}/torch") for below in ("", "/seeds/6"))
+    assert (first.seed, second.seed) == (5, 6) and first.inputs == second.inputs and first.digest != second.digest
+    seeds = models["half/int8"]["seeds"]
+    assert seeds["files"]["6"]["path"] == "students/half/seeds/6/int8"
+    assert seeds["files"]["6"]["temperature"] == Artifact.load(out / seeds["files"]["6"]["path"]).temperature
+    assert (out / "benchmark/logits/half-int8-seed-6.npz").exists()
+    hard = Artifact.load(out / "controls/half-hard-label/torch")
+    assert hard.config["loss"] == "hard" and hard.details["soft_labels"]
+    worth = [pair["holm"] for pair in results["comparisons"] if "twins" in pair.get("holm", {}).get("family", "")]
+    assert len(worth) == 2 and all(one["test"] == "bootstrap over seeds and texts" for one in worth)
+    before = moments(out)
+    run(several, out, workshop, Silent())
+    assert moments(out) == before
+
+
 def test_a_second_run_does_nothing(workshop: Path, finished_run: Path) -> None:
     before = moments(finished_run)
     begun = time.monotonic()

@@ -235,8 +235,8 @@ def _changed_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = 
 
 
 def short_name(out: Path) -> str:
-    """The last two parts of a path: students are told apart by them."""
-    return "/".join(out.parts[-2:])
+    """The last two parts of a path: students are told apart by them, their further seeds by NAME/seeds/N."""
+    return "/".join(out.parts[-4:] if out.parts[-3:-2] == ("seeds",) else out.parts[-2:])
 
 
 def _scratch(out: Path) -> Path:

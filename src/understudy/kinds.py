@@ -1,4 +1,4 @@
-"""The kinds of task, one label per text or any number of them, and of controls: what settings and files know of them."""
+"""The kinds of task, one label per text or any number of them, and of twins: what settings and files know of that."""
 
 from __future__ import annotations
 

@@ -14,6 +14,8 @@ from .metrics import tabulated
 
 LEVEL = 0.05  # of a test: the share of false alarms that is put up with
 
+_Z = 1.6448536269514722  # the normal quantile that leaves 5 % above it
+
 
 def holm(p: Sequence[float]) -> list[float]:
     """Holm's step-down adjustment (1979), in the order given.
@@ -36,9 +38,9 @@ def over_seeds(replicates: Scores, seed: int) -> Scores:
     from the column's mean is stretched by √(s/(s − 1)). One seed leaves the bootstrap over texts as it is.
     """
     seeds, resamples = replicates.shape
-    if seeds == 1:
-        return replicates[0]
     whole: Scores = replicates.mean(axis=0)
+    if seeds == 1:
+        return whole
     drawn = np.random.default_rng(seed).integers(seeds, size=(seeds, resamples))
     part: Scores = np.take_along_axis(replicates, drawn, axis=0).mean(axis=0)
     return whole + (part - whole) * math.sqrt(seeds / (seeds - 1))
@@ -68,3 +70,29 @@ def two_sided(replicates: Scores) -> float:
 def lower_bound(replicates: NDArray[np.float64]) -> float:
     """The one-sided 95 % bound: the percentile of the replicates that leaves 5 % below it."""
     return float(np.quantile(replicates, LEVEL))
+
+
+def score_bound(only_first: float, only_second: float, n: int) -> float:
+    """The one-sided 95 % bound below (only_first − only_second)/n: how much more of n rows one classifier gets right.
+
+    The smallest difference that Tango's score test (1998) does not reject: with the share that only the second gets
+    right estimated under that difference, it holds where few rows differ, or none, and a bootstrap has nothing to draw.
+    """
+    low, high = -1.0, (only_first - only_second) / n
+    for _ in range(60):
+        middle = (low + high) / 2
+        if _score(middle, only_first, only_second, n) > _Z:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _score(difference: float, only_first: float, only_second: float, n: int) -> float:
+    """How many standard errors the counts lie above a difference."""
+    linear = (2 * n - only_first + only_second) * difference - only_first - only_second
+    constant = -only_second * difference * (1 - difference)
+    share = (math.sqrt(max(0.0, linear**2 - 8 * n * constant)) - linear) / (4 * n)
+    variance = n * (2 * share + difference * (1 - difference))
+    above = only_first - only_second - n * difference
+    return above / math.sqrt(variance) if variance > 0 else math.inf

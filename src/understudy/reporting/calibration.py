@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..calibration_metrics import Answered, calibration_study
+from ..kinds import TWINS
 from .formats import NONE, Cell, digits, percent
 from .tables import Table
 from .view import Model, Results, shown
 
+_TWINS = tuple(f"-{twin}" for twin in TWINS)
 _SPLITS = {"val": "validation", "test": "test"}
 _SHARES = ("confidence", "ece")  # given in percent
 _RESAMPLES = 2000  # where a result file does not say
@@ -36,12 +38,12 @@ def with_studies(results: dict[str, Any], splits: Mapping[str, tuple[Any, Mappin
 
 
 def studied(results: Results) -> list[Model]:
-    """Those with a study: the teacher, the file that ships of each student, and the twins without a teacher."""
+    """Those with a study: the teacher, the file that ships of each student, and its twins."""
     return [model for model in _candidates(results) if model.get("calibration_study")]
 
 
 def _candidates(results: Results) -> list[Model]:
-    return [*shown(results), *(model for model in results["models"] if model["name"].endswith("-no-teacher"))]
+    return [*shown(results), *(model for model in results["models"] if model["name"].endswith(_TWINS))]
 
 
 def study_tables(results: Results) -> list[Table]:

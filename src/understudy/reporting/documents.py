@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingExtraError
+from ..kinds import TWINS
 from ..label_mapping import mapped_names
 from ..soft_terms import SOFT_TERMS, whole_loss
 from .calibration import study_tables
@@ -15,6 +16,7 @@ from .columns import as_text
 from .devices import device_table, gpu_table, place
 from .findings import sentences
 from .formats import compact, digits, escape_markdown, megabytes, percent, plain, toml
+from .proofs import seeds_table, worth_table
 from .tables import (
     calibration_table,
     class_tables,
@@ -35,7 +37,8 @@ def model_card(results: Results, model: Model) -> str:
     results = prepared(results)
     key = f"{model['name']}/{model['variant']}"
     chosen = next(entry for entry in results["models"] if entry["key"] == key)
-    student = chosen["name"].removesuffix("-no-teacher")
+    student, twin = chosen["name"], next((twin for twin in TWINS if chosen["name"].endswith(f"-{twin}")), "")
+    student = student.removesuffix(f"-{twin}")
     recipe = results["recipe"]
     made: Model = next((entry for entry in recipe.get("students", []) if entry.get("name") == student), {})
     try:
@@ -44,7 +47,7 @@ def model_card(results: Results, model: Model) -> str:
         raise MissingExtraError("the model card", "build") from None
     file = FILES.get(chosen["variant"], chosen["variant"])
     return card.render(
-        **described(results), model=chosen, file=file, made=made, teacher=teacher_of(results) or {"key": ""},
+        **described(results), model=chosen, twin=twin, file=file, made=made, teacher=teacher_of(results) or {"key": ""},
         term=SOFT_TERMS[made.get("loss", "kl")], loss=whole_loss(made, results["kind"]),
         metadata=_metadata(results, chosen), several=results["kind"] == "multi",
         place=place(results, chosen), on_gpu=gpu_table({"models": [chosen]}).rows,
@@ -75,7 +78,7 @@ def described(results: Results) -> dict[str, Any]:
     """What the documents say; `results` as `view.prepared` makes them."""
     best, _ = best_student(results)
     details = {
-        "answers": [*class_tables(results), comparison_table(results)],
+        "answers": [seeds_table(results), worth_table(results), *class_tables(results), comparison_table(results)],
         "confidence": [*study_tables(results), calibration_table(results)],
         "measured": [threshold_table(results), speed_table(results), device_table(results), gpu_table(results)],
         "data": data_tables(results),
@@ -87,11 +90,18 @@ def described(results: Results) -> dict[str, Any]:
         "counted": counted(results),
         "findings": sentences(results),
         "mapped": mapped_names(results["label_mapping"]) if results["label_mapping"] else "",
-        "best": best,
+        "best": best and best | {"path": _shipped(best)},
         "tables": {"results": results_table(results), **filled},
         "machine": [(name.replace("_", " "), plain(name, value)) for name, value in results["machine"].items()]
         + [(name, str(value)) for name, value in results["versions"].items()],
     }
+
+
+def _shipped(model: Model) -> str | None:
+    """Where the file is that ships: of several seeds, that of the one chosen on validation."""
+    seeds = model.get("seeds")
+    path: str | None = seeds["files"][str(seeds["ships"])]["path"] if seeds else model["path"]
+    return path
 
 
 def template(name: str) -> jinja2.Template:

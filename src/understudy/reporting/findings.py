@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from ..certificates import described
 from ..label_mapping import mapped_names
-from .formats import digits, megabytes, p_value, percent, points
+from .formats import digits, megabytes, percent
+from .gaps import difference, judged, spoken
+from .proofs import about_families, about_margin, about_seeds, about_worth
+from .scores import score_cell
 from .view import (
     Model,
     Results,
@@ -28,8 +31,9 @@ def sentences(results: Results) -> list[str]:
     best, split = best_student(results)
     said = _about_best(results, best, split) if best else []
     for student in [model for model in shown(results) if model["role"] == "student"]:
-        for about in (_about_bag_of_words, _about_teacher, _about_alike, _about_int8):
+        for about in (about_seeds, about_margin, _about_bag_of_words, about_worth, _about_alike, _about_int8):
             said += about(results, student)
+    said += about_families(results)
     said += _about_cascades(results)
     said += _about_labels(results)
     said += _unfinished(results)
@@ -82,10 +86,10 @@ def _about_best(results: Results, best: Model, split: str) -> list[str]:
     teacher, name = teacher_of(results), best["key"]
     how = "on validation" if split == "val" else "on the test split itself, which flatters its figures a little"
     said = [f"Best student: {name}, chosen {how}."]
-    said += [f"On the test split ({counted(results)}) its {metric_name(results)} is {_said(best)}."]
+    said += [f"On the test split ({counted(results)}) its {metric_name(results)} is {_said(results, best)}."]
     if teacher and best["retention"]:
         kept, same = percent(best["retention"]), percent(best["agreement"], 1)
-        said += [f"The teacher's is {_said(teacher)}: {kept.text} % of it is kept ({kept.detail})."]
+        said += [f"The teacher's is {_said(results, teacher)}: {kept.text} % of it is kept ({kept.detail})."]
         said += [f"Both give the same answer on {same.text} % of the texts."]
     facts = [f"{name} is {megabytes(best['bytes']).text} MB"]
     if teacher and teacher["bytes"] and best["bytes"]:
@@ -103,23 +107,11 @@ def _about_bag_of_words(results: Results, student: Model) -> list[str]:
     bag = bag_of_words_of(results)
     if not bag or student["value"] is None or bag["value"] is None:
         return []
-    gap = _gap(results, student, bag)
-    same = "is not above" if gap["value"] <= 0 else "is above, but not beyond the interval,"
-    verdict = _verdict(gap, "beats", "is beaten by", same)
-    return [f"{student['key']} {verdict} a bag of words ({bag['key']}, {_said(bag)}): {_spoken(gap)}."]
-
-
-def _about_teacher(results: Results, student: Model) -> list[str]:
-    """The paired test against the same student without a teacher: FP32 against FP32 where that was measured."""
-    models = {model["key"]: model for model in results["models"]}
-    twin = models.get(f"{student['name']}-no-teacher/fp32")
-    for variant in ("fp32", student["variant"]):
-        first = models.get(f"{student['name']}/{variant}")
-        if first and twin and first["value"] is not None and twin["value"] is not None:
-            gap = _gap(results, first, twin)
-            verdict = _verdict(gap, "helped", "harmed", "made no difference that this split can show for")
-            return [f"Learning from the teacher {verdict} {first['key']}: {_spoken(gap)} against {twin['key']}."]
-    return []
+    gap = difference(results, student, bag)
+    what = "the interval" if gap["adjusted"] is None else "chance"
+    same = "is not above" if gap["value"] <= 0 else f"is above, but not beyond {what},"
+    verdict = judged(gap, "beats", "is beaten by", same)
+    return [f"{student['key']} {verdict} a bag of words ({bag['key']}, {_said(results, bag)}): {spoken(gap)}."]
 
 
 def _about_alike(results: Results, student: Model) -> list[str]:
@@ -129,9 +121,9 @@ def _about_alike(results: Results, student: Model) -> list[str]:
     for pair in results["comparisons"]:
         first, second = models.get(pair["first"]), models.get(pair["second"])
         if first and second and first["variant"] == "fp32" and student["name"] == first["name"] != second["name"]:
-            gap = _gap(results, first, second)
-            verdict = _verdict(gap, "is better than", "is worse than", "cannot be told apart on this split from")
-            said.append(f"{first['key']} {verdict} {second['key']}, of the same shape: {_spoken(gap)}.")
+            gap = difference(results, first, second)
+            verdict = judged(gap, "is better than", "is worse than", "cannot be told apart on this split from")
+            said.append(f"{first['key']} {verdict} {second['key']}, of the same shape: {spoken(gap)}.")
     return said
 
 
@@ -139,9 +131,9 @@ def _about_int8(results: Results, student: Model) -> list[str]:
     source = next((m for m in results["models"] if m["key"] == f"{student['name']}/fp32"), None)
     if student["variant"] != "int8" or not source or source["value"] is None or student["value"] is None:
         return []
-    gap = _gap(results, student, source)
-    verdict = _verdict(gap, "gained", "cost", "changed nothing that this split can show for")
-    return [f"INT8 {verdict} {student['name']}: {_spoken(gap)} against FP32."]
+    gap = difference(results, student, source)
+    verdict = judged(gap, "gained", "cost", "changed nothing that this split can show for")
+    return [f"INT8 {verdict} {student['name']}: {spoken(gap)} against FP32."]
 
 
 def _about_cascades(results: Results) -> list[str]:
@@ -155,30 +147,6 @@ def _about_cascades(results: Results) -> list[str]:
     return said
 
 
-def _gap(results: Results, first: Model, second: Model) -> Model:
-    """first − second: the paired difference where it was measured, else what the two intervals allow at most."""
-    for pair in results["comparisons"]:
-        if {pair["first"], pair["second"]} == {first["key"], second["key"]} and pair["difference"]["value"] is not None:
-            found, sign = pair["difference"], 1 if pair["first"] == first["key"] else -1
-            low, high = sorted(sign * (found["value"] if bound is None else bound) for bound in found["ci95"])
-            return {"value": sign * found["value"], "ci95": [low, high], "p": (pair["mcnemar"] or {}).get("p")}
-    lows = [model["value"] if model["low"] is None else model["low"] for model in (first, second)]
-    highs = [model["value"] if model["high"] is None else model["high"] for model in (first, second)]
-    return {"value": first["value"] - second["value"], "ci95": [lows[0] - highs[1], highs[0] - lows[1]], "p": None}
-
-
-def _verdict(gap: Model, better: str, worse: str, same: str) -> str:
-    low, high = gap["ci95"]
-    return better if low > 0 else worse if high < 0 else same
-
-
-def _spoken(gap: Model) -> str:
-    cell = points(gap)
-    sign = "" if gap["p"] is None or gap["p"] < 0.001 else "= "
-    test = "not a paired interval" if gap["p"] is None else f"McNemar p {sign}{p_value(gap['p'])}"
-    return f"{cell.text} points ({cell.detail}; {test})"
-
-
-def _said(model: Model) -> str:
-    cell = percent(model["score"])
+def _said(results: Results, model: Model) -> str:
+    cell = score_cell(results, model)
     return f"{cell.text} % ({cell.detail})" if cell.detail else f"{cell.text} %"

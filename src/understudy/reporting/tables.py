@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..label_mapping import mapped_names
-from .formats import Cell, compact, digits, hundredth, megabytes, p_value, percent, points, whole
+from .formats import NONE, Cell, compact, digits, hundredth, megabytes, p_value, percent, points, whole
+from .scores import score_cell, seeds_note
 from .view import FILES, METRICS, Model, Results, bag_of_words_of, counted, metric_name, shown, teacher_of
 
 
@@ -30,7 +31,7 @@ def results_table(results: Results) -> Table:
         (Cell("File"), lambda m: Cell(FILES.get(m["variant"], str(m["variant"])))),
         (Cell("Parameters"), lambda m: Cell(compact(m["params"]))),
         (Cell("Size", "MB"), lambda m: megabytes(m["bytes"])),
-        (Cell(metric[0].upper() + metric[1:], "%"), lambda m: percent(m["score"])),
+        (Cell(metric[0].upper() + metric[1:], "%"), lambda m: score_cell(results, m)),
         (Cell("Kept", "% of the teacher's"), lambda m: percent(m["retention"])),
         (Cell("Same answer", "% as the teacher"), lambda m: percent(m["agreement"], 1)),
         (Cell("ECE", "%"), lambda m: percent((m["metrics"].get("test") or {}).get("ece"), 1)),
@@ -45,6 +46,7 @@ def results_table(results: Results) -> Table:
         "calibration error, 0 is best. Time: median for one text, one thread. Rate: one thread, best batch. Faster: "
         "rate against the teacher in a transformers pipeline and in ONNX FP32, same texts and threads."
     )
+    note += f" {seeds_note(results)}" if seeds_note(results) else ""
     rows = [[cell(model) for _, cell in columns] for model in results["models"]]
     return Table("Every file that was measured", note, [name for name, _ in columns], rows, text_columns=3)
 
@@ -179,18 +181,32 @@ def calibration_table(results: Results) -> Table:
 
 def comparison_table(results: Results) -> Table:
     """The paired tests."""
-    rows = []
+    rows, several = [], any("over_seeds" in pair for pair in results["comparisons"])
+    families = dict.fromkeys(pair["holm"]["family"] for pair in results["comparisons"] if "holm" in pair)
     for pair in results["comparisons"]:
         test = pair["mcnemar"] or {"only_first": None, "only_second": None, "p": None}
+        over = [points(pair["over_seeds"]["difference"]) if "over_seeds" in pair else Cell(NONE)] if several else []
+        adjusted = [Cell(p_value((pair.get("holm") or {}).get("adjusted")))] if families else []
         rows.append([
             Cell(pair["first"]), Cell(pair["second"]), points(pair["difference"]), Cell(whole(test["only_first"])),
-            Cell(whole(test["only_second"])), Cell(p_value(test["p"])),
+            Cell(whole(test["only_second"])), Cell(p_value(test["p"])), *over, *adjusted,
         ])  # fmt: skip
     note = (
         f"Difference in {metric_name(results)}, first − second, in points, with its paired 95 % interval; texts "
         f"that only one of the two gets right; exact McNemar test. Test split, {counted(results)}."
     )
-    names = ("First", "Second", "Difference", "Only first right", "Only second right", "p")
+    names = ["First", "Second", "Difference", "Only first right", "Only second right", "p"]
+    if several:
+        names.append("Over seeds")
+        note += (
+            " Over seeds: the difference of the means, with an interval over seeds and texts; the rest is of one seed."
+        )
+    if families:
+        names.append("p, Holm")
+        note += (
+            " p, Holm: adjusted in a family, of each student the file that ships; over seeds, or of a metric that is "
+            f"not a share of the texts, from the p of a bootstrap. Families: {'; '.join(families)}."
+        )
     return Table("Paired comparisons", note, [Cell(name) for name in names], rows, text_columns=2)
 
 

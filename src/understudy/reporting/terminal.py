@@ -14,6 +14,7 @@ from .columns import in_columns
 from .devices import device_table, gpu_table
 from .findings import findings
 from .formats import digits, megabytes, percent
+from .scores import score_cell, seeds_note
 from .tables import Table as Document
 from .view import Results, counted, metric_name, prepared
 
@@ -23,13 +24,14 @@ def summary_table(results: Results) -> Table:
     results = prepared(results)
     metric = metric_name(results)
     caption = f"test split, {counted(results)}, 95 % intervals; ms: p50, one text, one thread"
+    caption += f"\n{seeds_note(results)}" if seeds_note(results) else ""
     table = Table(box=box.SIMPLE_HEAD, caption=caption)
     table.add_column("model", overflow="ellipsis", no_wrap=True, max_width=26)
     for name in ("MB", f"{metric} %", "kept %", "ms", "texts/s", "× pipeline"):
         table.add_column(name, justify="right", no_wrap=True)
     for model in results["models"]:
-        interval = "" if model["low"] is None else f" ({100 * model['low']:.1f}–{100 * model['high']:.1f})"
-        score = percent(model["score"]).text + interval
+        cell = score_cell(results, model)
+        score = cell.text + (f" ({cell.detail.replace(' to ', '–')})" if cell.detail else "")
         kept, pipeline = percent(model["retention"], 1).text, digits(model["speedup_vs"].get("pipeline"))
         cells = [megabytes(model["bytes"]).text, score, kept, digits(model["p50"]), digits(model["rate"]), pipeline]
         style = {"teacher": "bold", "control": "dim"}.get(model["role"], "")

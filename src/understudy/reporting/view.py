@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..answers import Answers, decision_from
+from ..conclusions import shipping_rank
 from ..data.task import Kind, Labels
+from ..kinds import HARD_LABEL, NO_TEACHER
 
 Results = Mapping[str, Any]
 Model = dict[str, Any]
@@ -22,7 +24,6 @@ FILES = {
     "none": "no file", "table": "table of probabilities", "function": "Python function", "endpoint": "endpoint",
     "ensemble": "mean of several models",
 }  # fmt: skip
-_LAST = ("torchscript", "exported", "torch-fp16", "int8-dynamic")
 METRICS = {
     "accuracy": "accuracy", "macro_f1": "macro-F1", "macro_recall": "macro recall", "micro_f1": "micro-F1",
     "subset_accuracy": "subset accuracy", "weighted_f1": "weighted F1",
@@ -124,7 +125,9 @@ def _kind(model: Model) -> str:
     always = model.get("always")
     constant = "the commonest label" if always is None else f"always {', '.join(always) or 'no label'}"
     known = {"none": constant, "sklearn": "bag of words (TF-IDF)"}
-    return "trained without the teacher" if model["name"].endswith("-no-teacher") else known.get(model["variant"], "")
+    learnt = {NO_TEACHER: "trained without the teacher", HARD_LABEL: "trained on the teacher's chosen labels"}
+    twin = next((said for how, said in learnt.items() if str(model["name"]).endswith(f"-{how}")), "")
+    return twin or known.get(model["variant"], "")
 
 
 def _in_order(models: Sequence[Model]) -> list[Model]:
@@ -167,15 +170,10 @@ def shown(results: Results) -> list[Model]:
     students: dict[str, Model] = {}
     for model in (model for model in results["models"] if model["role"] == "student"):
         held = students.get(model["name"])
-        if held is None or _shipping_rank(model) < _shipping_rank(held):
+        if held is None or shipping_rank(model) < shipping_rank(held):
             students[model["name"]] = model
     teacher = teacher_of(results)
     return [teacher, *students.values()] if teacher else list(students.values())
-
-
-def _shipping_rank(model: Model) -> tuple[bool, bool, float]:
-    """INT8 first; last what needs torch, and where other texts move an answer; the smaller the better."""
-    return model["variant"] != "int8", model["variant"] in _LAST, model["bytes"] or float("inf")
 
 
 def best_student(results: Results) -> tuple[Model | None, str]:

@@ -52,8 +52,9 @@ def upgrade(
     difference = {"value": 0.0 - pair["difference"]["value"], "ci95": list(interval), "n": n}
     found = {
         "verdict": verdict, "margin": margin, "not_worse_by_margin": None if margin is None else lower > -margin,
-        "metric": task.metric, "difference": difference, "lower95": lower, "mcnemar_p": pair["mcnemar"]["p"], "changed": int(_differ(one, two).sum()), "fixed": fixed,
-        "broken": broken, "by_label": _by_label(split.labels, one, two, task),
+        "metric": task.metric, "difference": difference, "lower95": lower, "mcnemar_p": pair["mcnemar"]["p"],
+        "changed": int(_differ(one, two).sum()), "fixed": fixed, "broken": broken,
+        "by_label": _by_label(split.labels, one, two, task),
     }  # fmt: skip
     return found | {"said": _said(first, second, found)}
 

@@ -126,7 +126,9 @@ def test_of_slices_without_a_loss_few_show_one() -> None:
 def test_texts_of_one_length_stay_together_and_small_slices_are_left_out() -> None:
     words = np.repeat([3, 4, 9], [300, 90, 10])
     evidence, student, teacher = losing(400, words > 0, 0)
-    found = slices(evidence, Examples([], words=words), student, teacher)
+    rare = {"student-int8": np.where(np.arange(400) < FEWEST - 1, 0.5, 0.0)}
+    found = slices(evidence, Examples([], words=words, unknown=rare), student, teacher)
+    assert "no unknown token" in {one.about for one in found}
     lengths = {one.about: one.n for one in found if "words" in one.about}
     assert lengths == {"3 words": 300, "4 to 9 words": 100}
     assert min(one.n for one in found) >= FEWEST
@@ -136,10 +138,15 @@ def test_texts_of_one_length_stay_together_and_small_slices_are_left_out() -> No
 
 def test_a_label_is_disputed_by_the_thresholds_of_confident_learning() -> None:
     gold = np.array([0, 0, 0, 0, 1, 1, 1, 1])
-    stated = np.array([0.9, 0.9, 0.9, 0.1, 0.8, 0.8, 0.8, 0.4])  # of the gold answer
+    stated = np.array([0.9, 0.9, 0.9, 0.1, 0.8, 0.8, 0.8, 0.33])  # of the gold answer
     probabilities = np.where(np.eye(2)[gold] == 1, stated[:, None], 1 - stated[:, None])
-    # The thresholds are 0.7 and 0.7: the fourth text is 0.9 sure of 1; the last, 0.6 of 0, does not reach 0's.
+    # The thresholds are 0.7 and 0.68: the fourth text is 0.9 sure of 1; the last, 0.67 of 0, does not reach 0's.
     assert disputed(probabilities, gold).tolist() == [-1, -1, -1, 1, -1, -1, -1, -1]
+    near = np.array([[0.45, 0.55, 0.0], [0.9, 0.1, 0.0], [0.4, 0.5, 0.1], [0.1, 0.5, 0.4]])
+    # The thresholds are 0.68 and 0.5: the first text reaches that of 1, but 0.45 is not far below its own.
+    assert disputed(near, np.array([0, 0, 1, 1])).tolist() == [-1, -1, -1, -1]
+    near[0] = [0.2, 0.55, 0.25]
+    assert disputed(near, np.array([0, 0, 1, 1])).tolist() == [1, -1, -1, -1]
     unsure = sure(np.array([0, 0, 1, 1, 2, 2]), 0.4)
     assert (disputed(unsure, np.array([0, 0, 1, 1, 2, 2])) == -1).all()
 

@@ -60,6 +60,7 @@ def test_the_verdict_follows_the_interval_and_the_margin(
     fixed: int, broken: int, margin: float | None, said: str, stops: bool, metric: str
 ) -> None:
     found = verdict(fixed, broken, 1000, margin, metric)
+    assert found["difference"]["ci95"][0] < found["lower95"] < found["difference"]["value"]
     if metric == "accuracy":
         assert found["said"][0].startswith(said)
         assert ("one-sided 95 % bound" in found["said"][0]) == (margin is not None)

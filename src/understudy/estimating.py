@@ -21,6 +21,7 @@ from .claiming import refuse_another_task
 from .config import (
     BiLSTMStudent,
     CutStudent,
+    HashedStudent,
     Recipe,
     StudentConfig,
     TeacherConfig,
@@ -245,6 +246,9 @@ def _student_size(student: StudentConfig, teacher: _Size) -> _Size:
             inputs = student.width + 2 * student.units * (student.layers - 1)  # of the layers together
             per_token = 8.0 * student.units * (inputs + student.layers * student.units)
             return _Size(per_token + student.vocabulary * student.width, per_token)
+        case HashedStudent():
+            row = student.width or 2.0
+            return _Size(student.vocabulary * row, row * student.ngrams)
         case _:
             from .training.networks import describe_pretrained
 

@@ -25,7 +25,10 @@ Positive = Annotated[int, Field(ge=1)]
 LabelPolicy = Literal["exact", "drop_and_renormalise", "merge", "abstain"]
 # The first four are ONNX files; the others need torch to run.
 Variant = Literal["fp32", "fp16", "int8", "int8-dynamic", "torchscript", "exported", "torch-fp16"]
-UNWRITABLE: dict[tuple[str, Variant], str] = {("bilstm", "exported"): "torch.export cannot write a bilstm student"}
+UNWRITABLE: dict[tuple[str, Variant], str] = {
+    ("bilstm", "exported"): "torch.export cannot write a bilstm student",
+    ("hashed", "int8-dynamic"): "a hashed student has no products whose ranges could be dynamic",
+}
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 

@@ -77,6 +77,7 @@ _OWN_TOKENS = "compares attention token by token, and a {kind} student learns to
 _CANNOT = {
     "textcnn": dict.fromkeys(LAYER_TERMS, _NO_LAYERS),
     "bilstm": dict.fromkeys(LAYER_TERMS, _NO_LAYERS),
+    "hashed": dict.fromkeys(LAYER_TERMS, _NO_LAYERS),
     "transformer": {"attention_weight": _OWN_TOKENS},
 }
 

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from ..artifact import Artifact, Draft, Plan, TextConfig, finished, writing
 from ..config import (
     BiLSTMStudent,
     CutStudent,
+    HashedStudent,
     OptimizationConfig,
     PretrainedStudent,
     StudentConfig,
@@ -30,6 +32,7 @@ from ..data.storing import TEST_FILE, read_split
 from ..data.task import Split, Task
 from ..distill_settings import EncoderConfig, Pruning
 from ..errors import ArtifactError, RecipeError
+from ..hashing import Sizes
 from ..progress import Progress, Silent
 from ..pseudo_labeling import check_trainable, origin
 from ..soft_labels import TEACHERS, answered
@@ -39,6 +42,7 @@ from ..tokenization import TextEncoder
 from . import networks, origins, pruning, vocabulary
 from .bilstm import BiLSTM
 from .finetuning import Lesson, class_weights, learn
+from .hashed import HashedNgrams
 from .loop import AfterEpoch
 from .losses import distillation, supervised, with_layers
 from .networks import HubClassifier, Network
@@ -73,9 +77,8 @@ class Sources:
         """How the student reads texts."""
         assert self.data.text is not None and self.teacher.text is not None
         theirs = self.teacher.text
-        return TextConfig(
-            self.data.text.normalize, config.max_length or theirs.max_length, config.truncation or theirs.truncation
-        )
+        ends = "head" if isinstance(config, HashedStudent) else config.truncation or theirs.truncation
+        return TextConfig(self.data.text.normalize, config.max_length or theirs.max_length, ends)
 
 
 def distill(
@@ -243,6 +246,12 @@ def _student(
             return Network(module, tokenizer, 0, "transformer")
         case TextCNNStudent() | BiLSTMStudent():
             return _word_network(config, teacher, task, train, use_teacher, seed, warnings)
+        case HashedStudent():
+            sizes = Sizes(config.ngrams, tuple(config.subwords))
+            known = vocabulary.learn_ngrams(transfer.texts, text, sizes, config.vocabulary, config.min_count)
+            labels = len(task.labels)
+            outputs = 1 if labels == 2 and not task.multi else labels
+            return Network(HashedNgrams(len(known), config.width, labels, outputs, config.dropout), known, 0, "hashed")
 
 
 def _outside(config: StudentConfig) -> dict[str, str]:
@@ -264,6 +273,7 @@ def _origin(
 
 def _trimmed(network: Network, text: TextConfig, transfer: Split, warnings: list[str]) -> Network:
     used = TextEncoder(network.tokenizer, text).encode(transfer.texts)
+    assert isinstance(network.tokenizer, Tokenizer)
     trimmed = vocabulary.trim(network.tokenizer, used)
     if trimmed is None:
         warnings.append("the vocabulary was not trimmed: only WordPiece and Unigram tokenizers can be")
@@ -288,7 +298,7 @@ def _word_network(
     module = _fresh_word_network(config, tokenizer.get_vocab_size(), len(task.labels))
     if config.teacher_embeddings:
         source = _origin(config, teacher, task, use_teacher, seed, warnings)
-        assert isinstance(source.module, HubClassifier)
+        assert isinstance(source.module, HubClassifier) and isinstance(source.tokenizer, Tokenizer)
         model: Any = source.module.model
         table = model.get_input_embeddings().weight.detach()
         start = vocabulary.embeddings_from_teacher(tokenizer, source.tokenizer, table, config.width)

@@ -3,6 +3,7 @@
    Built where a C compiler is (hatch_build.py), called through ctypes; no Python headers. */
 
 #include <stdint.h>
+#include <string.h>
 
 enum { WORD = 1, MARK = 2, APOSTROPHE = 3 };
 
@@ -14,15 +15,22 @@ static int64_t mixed(uint64_t hash) {
     return (int64_t)((hash ^ (hash >> 31)) >> 32);
 }
 
-/* Replaces the hashes from `first` to `end` by the ids of the known ones, and returns the new end. `known` is sorted;
-   those whose first bits are b lie from starts[b] to starts[b + 1]. */
+/* Replaces the hashes from `first` to `end` by the ids of the known ones, each once, and returns the new end. `known` is
+   sorted; those whose first bits are b lie from starts[b] to starts[b + 1]. `seen` has room for four times as many. */
 static int64_t *look_up(int64_t *first, int64_t *end, const uint32_t *known, const int32_t *starts, int64_t coarse,
-                        int64_t fine) {
+                        int64_t fine, int32_t *seen) {
     int64_t *out = first;
+    uint32_t places = 4;
+    while ((int64_t)places < 2 * (end - first)) places *= 2;
+    memset(seen, 0, places * sizeof *seen);
     for (; first < end; first++) {
         uint32_t hash = (uint32_t)*first >> coarse, bucket = hash >> fine;
-        for (int32_t at = starts[bucket]; at < starts[bucket + 1]; at++)
-            if (known[at] == hash) *out++ = at + 1;
+        for (int32_t at = starts[bucket]; at < starts[bucket + 1]; at++) {
+            if (known[at] != hash) continue;
+            uint32_t place = ((uint32_t)at * 0x9e3779b1u >> 7) & (places - 1);
+            while (seen[place] && seen[place] != at + 1) place = (place + 1) & (places - 1);
+            if (!seen[place]) *out++ = seen[place] = at + 1;
+        }
     }
     return out;
 }
@@ -43,10 +51,10 @@ static const uint8_t *next(const uint8_t *kinds, const uint8_t *at, const uint8_
 }
 
 /* `bytes`: a NUL before each text and one behind the last; `counts`: how many numbers each of the `texts` got in `out`,
-   ids, or where nothing is `known` hashes. Returns how many there are in all. */
+   ids, each once, or where nothing is `known` all hashes. Returns how many there are in all. */
 int64_t understudy_ngrams(const uint8_t *kinds, const uint8_t *bytes, int64_t texts, int64_t max_words, int64_t ngrams,
                           const int64_t *sizes, int64_t many_sizes, const uint32_t *known, const int32_t *starts,
-                          int64_t coarse, int64_t fine, int64_t *out, int64_t *counts) {
+                          int64_t coarse, int64_t fine, int32_t *seen, int64_t *out, int64_t *counts) {
     int64_t *first = out, *begun = out;
     const uint8_t *text = bytes + 1;
     for (int64_t number = 0; number < texts; number++) {
@@ -75,7 +83,7 @@ int64_t understudy_ngrams(const uint8_t *kinds, const uint8_t *bytes, int64_t te
                 }
             }
         }
-        if (known) out = look_up(begun, out, known, starts, coarse, fine);
+        if (known) out = look_up(begun, out, known, starts, coarse, fine, seen);
         counts[number] = out - begun;
         begun = out;
         while (*text) text++;

@@ -1,11 +1,12 @@
 """Build hook: compiles hashing.c where a C compiler is; without one the wheel is a plain one, and NumPy does the work.
 
-    python hatch_build.py       into the source tree, for development
+python hatch_build.py       into the source tree, for development
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -37,11 +38,11 @@ class CompileHook(BuildHookInterface):  # type: ignore[misc]
 def compile_library() -> bool:
     """Compile for any CPU of this platform; False, and no library, where that is not possible."""
     LIBRARY.unlink(missing_ok=True)  # of another version
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if compiler is None:
+    compiler = shlex.split(os.environ.get("CC") or "cc")
+    if shutil.which(compiler[0]) is None:
         return False
     made = LIBRARY.with_suffix(".tmp")
-    command = [compiler, "-O3", "-shared", "-fPIC", "-o", str(made), str(SOURCE)]
+    command = [*compiler, "-O3", "-shared", "-fPIC", "-o", str(made), str(SOURCE)]
     done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode:
         made.unlink(missing_ok=True)

@@ -109,13 +109,19 @@ def test_a_key_of_another_kind(kind: str, key: str, owners: str) -> None:
 @pytest.mark.parametrize(
     ("student", "message"),
     [
-        ({"name": "s"}, "students.0: kind is missing; choose one of cut, pretrained, transformer, textcnn, bilstm"),
+        (
+            {"name": "s"},
+            "students.0: kind is missing; choose one of cut, pretrained, transformer, textcnn, bilstm, hashed",
+        ),
         ({"kind": "cnn"}, "students.0: unknown kind 'cnn'; did you mean 'textcnn'?"),
         (
             {"kind": "bert"},
-            "students.0: unknown kind 'bert'; choose one of cut, pretrained, transformer, textcnn, bilstm",
+            "students.0: unknown kind 'bert'; choose one of cut, pretrained, transformer, textcnn, bilstm, hashed",
         ),
-        ({"kind": 3}, "students.0: unknown kind '3'; choose one of cut, pretrained, transformer, textcnn, bilstm"),
+        (
+            {"kind": 3},
+            "students.0: unknown kind '3'; choose one of cut, pretrained, transformer, textcnn, bilstm, hashed",
+        ),
     ],
 )
 def test_a_student_without_a_known_kind(student: dict[str, Any], message: str) -> None:

@@ -187,7 +187,7 @@ def _library() -> ctypes.CDLL | None:
 def in_c(
     sizes: Sizes, joined: bytes, texts: int, max_words: int, known: Hashing | None = None
 ) -> tuple[Numbers, Numbers]:
-    """The n-grams of all texts in one array, and how many each has: the ids of those that are known, else all hashes."""
+    """The n-grams of all texts in one array, and how many each has: ids of known ones, else all hashes."""
     library = _library()
     assert library is not None
     lengths, counts = np.array(sizes.bytes, np.int64), np.empty(texts, np.int64)

@@ -105,8 +105,8 @@ class HashedStudent(StudentBase):
     """N-grams of words, and of bytes inside words, each with a row of its own; pooled without order."""
 
     kind: Literal["hashed"] = "hashed"
-    learning_rate: float = Field(5e-3, gt=0, description="peak learning rate of AdamW, higher for rows than for layers")
-    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="share of n-grams that a step leaves out")
+    learning_rate: float = Field(1e-2, gt=0, description="peak learning rate of AdamW, higher for rows than for layers")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of n-grams that a step leaves out")
     max_length: int = Field(1000, ge=0, le=8192, description="words read of a text; 0: as the teacher's tokens")
     width: Annotated[int, Field(ge=0, le=64)] = Field(
         16, description="values of a row; 0: linear, a row is what an n-gram adds to the logits"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="print the manifest as JSON")
 def command(artifact: Path, as_json: bool) -> None:
     """Say what ARTIFACT is, after checking the SHA-256 of every file in it."""
+    from .. import hashing
     from ..artifact import MANIFEST, Artifact
     from ..classifier import note_on_arithmetic
 
@@ -26,6 +27,7 @@ def command(artifact: Path, as_json: bool) -> None:
         return
     calibration = found.measurements.get("calibration", {})
     total = sum(int(entry["bytes"]) for entry in found.files.values())
+    hashed = hashing.SETTINGS_FILE in found.files
     lines = {
         "kind": f"{found.kind}, written by {found.stage}",
         "task": found.task and f"{found.task.name} ({found.task.metric}): {', '.join(found.task.labels)}",
@@ -35,6 +37,7 @@ def command(artifact: Path, as_json: bool) -> None:
         "temperature": f"{found.temperature:.3f}" if "temperature" in found.decision else None,
         "thresholds": _thresholds(found),
         "files": f"{len(found.files)}, {total / 1e6:.1f} MB, all as the manifest says",
+        "hashing": ("in C" if hashing.fast() else "in NumPy, no C library was built") if hashed else None,
         "seed": found.seed,
         "versions": ", ".join(f"{name} {version}" for name, version in found.versions.items()),
         "warnings": "; ".join(

@@ -147,7 +147,7 @@ def test_a_student_without_a_known_kind(student: dict[str, Any], message: str) -
         ({"distill": {"soft_weight": 1.5}}, "distill.soft_weight: input should be less than or equal to 1, got 1.5"),
         (
             {"teacher": {"schedule": "step"}},
-            "teacher.schedule: input should be 'linear', 'cosine' or 'constant', got 'step'",
+            "teacher.schedule: input should be 'linear', 'cosine', 'constant' or 'plateau', got 'step'",
         ),
         (
             {"variants": ["int4"]},
@@ -284,6 +284,14 @@ def test_layers_are_a_number_or_a_list(layers: int | list[int]) -> None:
             "students.0: freeze_encoder leaves the layers as they are, which hidden_weight would train: remove one",
         ),
         (
+            {"teacher": {"schedule": "plateau"}},
+            "teacher: schedule = plateau goes on until nothing improves: set patience to 1 or more",
+        ),
+        (
+            {"distill": {"gold_learning_rate": 0.1}},
+            "distill: gold_learning_rate is that of gold_epochs, which are 0: set gold_epochs, or remove it",
+        ),
+        (
             {"students": students({"recovery_epochs": 3})},
             "students.0: recovery_epochs come after pruning: set prune_heads or prune_units, or remove it",
         ),
@@ -343,6 +351,7 @@ WITHOUT_GOLD: dict[str, Any] = {
         ({"controls": "first"}, 'no student can learn without the teacher; set controls = "none"'),
         ({"distill": {"soft_weight": 0.9}}, "student s cannot have soft_weight = 0.9"),
         ({"students": students({}, {"correct_teacher": True})}, "student s1 cannot have correct_teacher"),
+        ({"students": students({}, {"gold_epochs": 1})}, "student s1 cannot have gold_epochs = 1"),
         (
             {"tune": {"space": {"soft_weight": {"low": 0.1, "high": 1.0}, "epochs": {"low": 1, "high": 3}}}},
             "tune.space cannot have soft_weight",
@@ -453,7 +462,8 @@ def test_every_setting_of_distill_reaches_every_kind(kind: str) -> None:
         "dropout": 0.6, "clip": 0.7, "class_weights": "balanced", "label_smoothing": 0.1, "stop_metric": "accuracy",
         "patience": 4, "precision": "fp32", "device": "cpu", "temperature": 1.5, "soft_weight": 0.25, "loss": "dkd",
         "target_weight": 0.5, "other_weight": 8.0, "correct_teacher": True, "keep_epochs": True,
-        "hidden_weight": 2.0, "attention_weight": 3.0, "layer_map": "last",
+        "hidden_weight": 2.0, "attention_weight": 3.0, "layer_map": "last", "ema": 0.9, "gold_epochs": 2,
+        "gold_learning_rate": 0.01,
     }  # fmt: skip
     assert set(distill) == set(DistillConfig.model_fields)
     model = {"model": "x"} if kind == "pretrained" else {}

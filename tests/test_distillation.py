@@ -351,3 +351,51 @@ def test_of_a_frozen_student_the_head_alone_learns(three: Stage, encoder: Path, 
     assert all(torch.equal(frozen[name], start[name]) for name in layers)
     assert not all(torch.equal(free[name], start[name]) for name in layers)
     assert "classifier.weight" not in start or not torch.equal(frozen["classifier.weight"], start["classifier.weight"])
+
+
+def gold_stage_of(artifact: Artifact) -> dict[str, Any]:
+    found: dict[str, Any] = artifact.measurements["gold_stage"]
+    assert found["kept"] == (found["val_nll_after"] < found["val_nll_before"])
+    return found
+
+
+def test_a_second_stage_on_gold_labels_stays_if_validation_improves(stage: Stage) -> None:
+    plain = stage.distill(cnn(learning_rate=1e-4))
+    found = stage.distill(cnn(learning_rate=1e-4, gold_epochs=3, gold_learning_rate=5e-3))
+    assert gold_stage_of(found)["kept"]
+    assert weights(found) != weights(plain)
+    history = found.measurements["history"]
+    assert [epoch["epoch"] for epoch in history] == [1, 2, 3, 4]
+    assert history[:1] == plain.measurements["history"]
+    assert "soft_loss" not in history[1]
+    assert found.measurements["best_epoch"] > 1
+    assert found.measurements["steps"] == 15 + 3 * 10  # the gold labels are those of the 100 texts of train
+
+
+def test_a_second_stage_on_gold_labels_is_taken_back_if_validation_does_not_improve(three: Stage) -> None:
+    config = {"epochs": 8, "soft_weight": 0.5}
+    plain = three.distill(cnn(**config))
+    found = three.distill(cnn(**config, gold_epochs=2, gold_learning_rate=2.0))
+    assert not gold_stage_of(found)["kept"]
+    assert weights(found) == weights(plain)
+    assert found.measurements["best_epoch"] == plain.measurements["best_epoch"]
+    assert len(found.measurements["history"]) == 10
+
+
+def test_a_twin_has_the_steps_of_both_stages(stage: Stage) -> None:
+    twin = stage.distill(cnn(gold_epochs=2), use_teacher=False)
+    assert twin.measurements["steps"] == 20 + 2 * 10  # 15 steps of the first stage are 1.5 epochs of train
+    assert "gold_stage" not in twin.measurements
+
+
+def test_a_killed_second_stage_goes_on_to_equal_weights(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint.Checkpoints, "due", lambda self: True)
+    config = cnn(learning_rate=1e-4, gold_epochs=3, gold_learning_rate=5e-3)
+    expected = stage.distill(config)
+    with pytest.raises(PowerCutError):
+        stage.distill(config, out=tmp_path / "student", progress=Failing(15 + 12))
+    found = stage.distill(config, out=tmp_path / "student")
+    assert weights(found) == weights(expected)
+    assert gold_stage_of(found) == gold_stage_of(expected)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
-from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from training_kit import CPU, ROWS, STEPS, TRAIN, VAL, equal, network, train
 from understudy.config import DistillConfig
@@ -34,6 +34,10 @@ def steps() -> Iterator[list[dict[str, Any]]]:
     handle = register_optimizer_step_pre_hook(note)
     yield seen
     handle.remove()
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, **scores: list[float]) -> None:
@@ -105,6 +109,34 @@ def test_the_learning_rate_follows_its_schedule(tmp_path: Path, steps: list[dict
         assert rates[-1] == pytest.approx(1e-3 * end)
     train(tmp_path / "cold", warmup=0, epochs=1, learning_rate=1e-3)
     assert steps[-STEPS]["lr"] == pytest.approx(1e-3)
+
+
+def test_a_plateau_halves_the_learning_rate_until_patience_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[dict[str, Any]]
+) -> None:
+    scripted(monkeypatch, nll=[0.9, 0.5, 0.6, 0.4, 0.7, 0.8, 0.1])
+    _, result = train(tmp_path, epochs=7, schedule="plateau", patience=2, warmup=0, learning_rate=4e-3)
+    assert [step["lr"] for step in steps[::STEPS]] == pytest.approx([4e-3, 4e-3, 4e-3, 2e-3, 2e-3, 1e-3])
+    assert [epoch["learning_rate"] for epoch in result.history] == pytest.approx([4e-3, 4e-3, 4e-3, 2e-3, 2e-3, 1e-3])
+    assert result.best_epoch == 4
+
+
+def test_the_average_of_the_weights_is_what_is_validated_and_kept(tmp_path: Path) -> None:
+    model = network()
+    walk = [weights(model)]
+    handle = register_optimizer_step_post_hook(lambda *_: walk.append(weights(model)))
+    _, result = train(tmp_path, model, epochs=2, ema=0.9)
+    handle.remove()
+    mean, ends = walk[0], []
+    for step, after in enumerate(walk[1:], 1):
+        decay = min(0.9, (1 + step) / (10 + step))
+        mean = {name: decay * mean[name] + (1 - decay) * after[name] for name in mean}
+        ends += [mean] if step % STEPS == 0 else []
+    kept, expected = weights(model), ends[result.best_epoch - 1]
+    assert all(torch.allclose(kept[name], expected[name], atol=1e-6) for name in kept)
+    assert not equal(kept, walk[-1])
+    scores = loop.validate(infer(model, VAL.tokens, 0, CPU), VAL.labels)
+    assert scores["nll"] == result.history[result.best_epoch - 1]["val_nll"]
 
 
 def test_the_gradient_is_clipped_to_a_norm(tmp_path: Path, steps: list[dict[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,19 +27,30 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(tmp_path: P
     assert not equal(first, train(tmp_path / "c", seed=4)[0])
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    ("seed", "changes"),
+    [
+        (0, {}),
+        (1, {}),
+        (0, {"ema": 0.8}),
+        (0, {"schedule": "plateau", "patience": 3, "learning_rate": 0.1}),
+    ],
+)
 @pytest.mark.usefixtures("eager")
-def test_an_interrupted_training_ends_with_the_weights_of_an_undisturbed_one(tmp_path: Path, seed: int) -> None:
+def test_an_interrupted_training_ends_with_the_weights_of_an_undisturbed_one(
+    tmp_path: Path, seed: int, changes: dict[str, Any]
+) -> None:
     objective = distillation(DistillConfig(temperature=2.0, soft_weight=0.5))
-    expected, whole = train(tmp_path / "whole", objective=objective)
+    expected, whole = train(tmp_path / "whole", objective=objective, **changes)
+    assert whole.stalls or "schedule" not in changes
     random, done = np.random.default_rng(seed), 0
     for attempt in range(6):
         progress = Failing(int(random.integers(2, 6)))
         with pytest.raises(PowerCutError):  # later attempts begin with other weights, which must not matter
-            train(tmp_path / "broken", network(seed=attempt), objective, progress)
+            train(tmp_path / "broken", network(seed=attempt), objective, progress, **changes)
         assert progress.resumed == done
         done = _steps_in(tmp_path / "broken")
-    found, pieced = train(tmp_path / "broken", network(seed=99), objective)
+    found, pieced = train(tmp_path / "broken", network(seed=99), objective, **changes)
     assert 0 < done < 3 * STEPS
     assert equal(found, expected)
     assert pieced.history == whole.history

@@ -62,7 +62,7 @@ def refusal(**changes: Any) -> str:
         ),
         (
             {"schedule": {"choices": ["linear", "step"]}},
-            "tune.space.schedule: input should be 'linear', 'cosine' or 'constant', got 'step'",
+            "tune.space.schedule: input should be 'linear', 'cosine', 'constant' or 'plateau', got 'step'",
         ),
         ({"schedule": {"low": 1, "high": 2}}, "tune.space.schedule: is not a number; give choices"),
         (

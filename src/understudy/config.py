@@ -165,7 +165,7 @@ class Recipe(Section):
         for student in self.students:
             if student.needs_gold:
                 raise ValueError(f"{none} student {student.name} cannot have {student.needs_gold}")
-        if sought := {"soft_weight", "correct_teacher", "class_weights"} & set(self.tune.space):
+        if sought := {"soft_weight", "correct_teacher", "class_weights", "gold_epochs"} & set(self.tune.space):
             raise ValueError(f"{none} tune.space cannot have {', '.join(sorted(sought))}")
 
     @model_validator(mode="after")

@@ -18,6 +18,8 @@ from .soft_terms import Loss, cannot, readers, unread
 class DistillConfig(OptimizationConfig):
     """How a student learns from soft labels."""
 
+    later = frozenset({"gold_epochs", "gold_learning_rate"})
+
     epochs: Positive = Field(5, description="passes over the transfer set, at most")
     loss: Loss = Field("kl", description="soft term: KL, MSE of logits, BCE, the teacher's hard labels, decoupled KD")
     temperature: float = Field(2.0, gt=0, description="T of the distillation loss")
@@ -33,6 +35,13 @@ class DistillConfig(OptimizationConfig):
         "uniform",
         description="the teacher's layer for each of the student's: evenly up to its last, its last ones, or a list",
     )
+
+    gold_epochs: int = Field(
+        0,
+        ge=0,
+        description="passes over the gold labels alone afterwards, kept if they lower validation NLL; 0: off",
+    )
+    gold_learning_rate: float = Field(0.0, ge=0, description="peak learning rate of those; 0: a tenth of learning_rate")
 
     @field_validator("hidden_weight", "attention_weight")
     @classmethod
@@ -54,6 +63,8 @@ class DistillConfig(OptimizationConfig):
             raise ValueError(
                 f"loss {self.loss} does not read {', '.join(vain)}: choose {readers(vain)}, or remove the setting"
             )
+        if self.gold_learning_rate and not self.gold_epochs:
+            raise ValueError("gold_learning_rate is that of gold_epochs, which are 0: set gold_epochs, or remove it")
         if not (self.target_weight or self.other_weight):
             raise ValueError("target_weight and other_weight are both 0, which leaves no soft term: raise one")
         if self.layer_map != "uniform" and not (self.hidden_weight or self.attention_weight):
@@ -65,6 +76,8 @@ class DistillConfig(OptimizationConfig):
         """The setting that takes gold labels, as one says it; empty if the teacher's answers are all that is read."""
         if self.soft_weight < 1:
             return f"soft_weight = {self.soft_weight:g}"
+        if self.gold_epochs:
+            return f"gold_epochs = {self.gold_epochs}"
         return "correct_teacher" if self.correct_teacher else ""
 
 

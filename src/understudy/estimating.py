@@ -184,10 +184,9 @@ def _work(recipe: Recipe, rows: Mapping[str, int], teacher: _Size, students: Map
 
 
 def _passes(student: StudentConfig) -> int:
-    """Epochs of a student, those after pruning included."""
-    if isinstance(student, Pruning) and student.shares:
-        return student.epochs + student.recovery_epochs
-    return student.epochs
+    """Epochs of a student, those after pruning and on gold labels included."""
+    recovery = student.recovery_epochs if isinstance(student, Pruning) and student.shares else 0
+    return student.epochs + recovery + student.gold_epochs
 
 
 def _disk(recipe: Recipe, teacher: _Size, students: Mapping[str, _Size]) -> int:

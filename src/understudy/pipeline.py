@@ -313,9 +313,13 @@ def _trainings(recipe: Recipe, out: Path) -> list[dict[str, Any]]:
     homes |= {student.name: out / "students" / student.name / "torch" for student in recipe.students}
     homes |= {f"{s.name}-no-teacher": out / "controls" / f"{s.name}-no-teacher" / "torch" for s in twins(recipe)}
     trained = {name: Artifact.load(home, "model") for name, home in homes.items()}
-    keys = ("history", "best_epoch", "seconds")
+    keys = ("history", "best_epoch", "seconds", "gold_stage")
     return [
-        {"name": name, **{key: made.measurements[key] for key in keys}, "warnings": made.warnings}
+        {
+            "name": name,
+            **{key: made.measurements[key] for key in keys if key in made.measurements},
+            "warnings": made.warnings,
+        }
         for name, made in trained.items()
         if "history" in made.measurements
     ]

@@ -48,10 +48,14 @@ class Section(BaseModel):
 class OptimizationConfig(Section):
     """How a model is trained; the one loop reads nothing else."""
 
+    later = frozenset({"ema"})
+
     epochs: Positive = Field(3, description="passes over the training texts, at most")
     learning_rate: float = Field(1e-4, gt=0, description="peak learning rate of AdamW")
     batch_size: Positive = Field(32, description="texts per optimiser step")
-    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="learning rate after warm-up")
+    schedule: Literal["linear", "cosine", "constant", "plateau"] = Field(
+        "linear", description="learning rate after warm-up; plateau: halved by each epoch that is no improvement"
+    )
     warmup: Proportion = Field(0.1, description="share of the steps in which the learning rate rises")
     weight_decay: float = Field(0.01, ge=0, description="decay of AdamW, not on biases and norms")
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="dropout of the model")
@@ -64,6 +68,9 @@ class OptimizationConfig(Section):
         "nll", description="validation metric that picks the best epoch"
     )
     patience: int = Field(0, ge=0, description="epochs without improvement before stopping; 0: never stop early")
+    ema: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="decay of the running average of the weights, which is validated and kept; 0: the last step's"
+    )
     keep_epochs: bool = Field(
         False, description="keep the weights of every epoch, too, as artifacts epochs/1, epochs/2…"
     )
@@ -71,6 +78,12 @@ class OptimizationConfig(Section):
         "auto", description="auto: bf16 where the device multiplies it faster"
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+
+    @model_validator(mode="after")
+    def _ending(self) -> Self:
+        if self.schedule == "plateau" and not self.patience:
+            raise ValueError("schedule = plateau goes on until nothing improves: set patience to 1 or more")
+        return self
 
 
 class Pretrained(Section):

@@ -1,4 +1,4 @@
-"""[teacher]: a model that is trained here or ready, or answers from elsewhere: a table, a function, an endpoint."""
+"""[teacher]: a model that is trained here or ready, or answers of a table, a function, an endpoint, an ensemble."""
 
 from __future__ import annotations
 
@@ -110,12 +110,33 @@ class EndpointTeacher(Section):
         return self
 
 
-OtherTeacher = TableTeacher | FunctionTeacher | EndpointTeacher
+class EnsembleTeacher(Section):
+    """Classifiers of the same task, unlike ones at best: the mean of their calibrated probabilities."""
+
+    kind: Literal["ensemble"] = "ensemble"
+    members: list[str] = Field(
+        min_length=2, description="directories of calibrated ONNX artifacts, beside the recipe or in --data"
+    )
+    weights: Literal["equal", "fitted"] = Field(
+        "equal", description="of the mean; fitted: those that make the validation labels likeliest"
+    )
+    test: bool = Field(True, description="let `benchmark` ask it for the test texts, too")
+
+    @field_validator("members")
+    @classmethod
+    def _distinct(cls, members: list[str]) -> list[str]:
+        if len(set(members)) != len(members):
+            raise ValueError("must name each directory once")
+        return members
+
+
+OtherTeacher = TableTeacher | FunctionTeacher | EndpointTeacher | EnsembleTeacher
 TEACHER_KINDS: dict[str, type[Section]] = {
     "model": TeacherConfig,
     "table": TableTeacher,
     "function": FunctionTeacher,
     "endpoint": EndpointTeacher,
+    "ensemble": EnsembleTeacher,
 }
 
 
@@ -127,7 +148,8 @@ AnyTeacher = Annotated[
     Annotated[TeacherConfig, Tag("model")]
     | Annotated[TableTeacher, Tag("table")]
     | Annotated[FunctionTeacher, Tag("function")]
-    | Annotated[EndpointTeacher, Tag("endpoint")],
+    | Annotated[EndpointTeacher, Tag("endpoint")]
+    | Annotated[EnsembleTeacher, Tag("ensemble")],
     Discriminator(_kind),
 ]
 

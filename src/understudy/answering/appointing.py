@@ -15,20 +15,22 @@ import shutil
 from pathlib import Path
 
 from ..artifact import Artifact, Plan, TextConfig, finished, writing
+from ..data.storing import read_split
 from ..data.task import Task
 from ..errors import DataError, RecipeError
 from ..files import sha256_of_file
 from ..progress import Progress, Silent
-from ..teachers import EndpointTeacher, FunctionTeacher, OtherTeacher, TableTeacher, only_of_one_label
+from ..teachers import EndpointTeacher, EnsembleTeacher, FunctionTeacher, OtherTeacher, TableTeacher, only_of_one_label
 from .endpoint import Questions
+from .ensemble import find_members, fit_weights, identity, opened
 from .function import find_function
 from .table import read_table
 
 ANSWERS = "answers"  # the kind of such a directory
 MAX_LENGTH = 128  # tokens that a student keeps if its max_length is 0, "as the teacher": this one has no tokens
 _OF_NO_CONCERN = {  # to the answers
-    "path", "key_variable", "concurrency", "timeout", "retries", "price_per_million_input", "price_per_million_output",
-    "max_cost", "test",
+    "path", "members", "key_variable", "concurrency", "timeout", "retries", "price_per_million_input",
+    "price_per_million_output", "max_cost", "test",
 }  # fmt: skip
 
 
@@ -51,7 +53,9 @@ def appoint(
         return done
     with writing(out, plan, ANSWERS) as draft:
         draft.task, draft.text = source.task, TextConfig(normalize, MAX_LENGTH)
-        draft.details = {"base": str(here)} if isinstance(config, FunctionTeacher) else {}
+        draft.details = {"base": str(here)} if isinstance(config, FunctionTeacher | EnsembleTeacher) else {}
+        if isinstance(config, EnsembleTeacher):
+            draft.details |= {"weights": _weights(config, here, source)}
         if isinstance(config, TableTeacher):
             read_table(here / config.path, config, source.task, normalize)
             shutil.copyfile(here / config.path, draft.path / copy_of_table(config))
@@ -73,6 +77,18 @@ def outside(config: OtherTeacher, base: Path | None, task: Task) -> dict[str, st
         case EndpointTeacher():
             Questions(config, task.labels)
             return {}
+        case EnsembleTeacher():
+            members = find_members(config.members, here, task)
+            return {f"member {name}": identity(of) for name, of in zip(config.members, members, strict=True)}
+
+
+def _weights(config: EnsembleTeacher, here: Path, data: Artifact) -> tuple[float, ...]:
+    """The weights of the members, in their order."""
+    if config.weights == "equal":
+        return (1 / len(config.members),) * len(config.members)
+    assert data.task is not None
+    members = [opened(member.path, identity(member)) for member in find_members(config.members, here, data.task)]
+    return fit_weights(members, read_split(data.path / "val.parquet", "val"))
 
 
 def copy_of_table(config: TableTeacher) -> str:

@@ -15,10 +15,12 @@ from ..config import TEACHER_KINDS, parse
 from ..data.task import Split
 from ..errors import ArtifactError
 from ..progress import Progress
-from ..teachers import EndpointTeacher, FunctionTeacher, OtherTeacher, TableTeacher
+from ..teachers import EndpointTeacher, EnsembleTeacher, FunctionTeacher, OtherTeacher, TableTeacher
 from .appointing import copy_of_table
 from .costs import Bill, paid
 from .endpoint import Endpoint, Questions, check_cost
+from .ensemble import Ensemble, find_members, identity
+from .ensemble import opened as opened_member
 from .function import Function, find_function
 from .journal import opened, read_journal
 from .table import Table, read_table
@@ -60,6 +62,12 @@ def asked(teacher: Artifact, splits: Sequence[Split], later: int, batch: int, pr
             if function.digest != teacher.inputs["source of the function"]:
                 raise ArtifactError(f"{config.function} has changed since {teacher.path} was made; run its stage again")
             yield _Function(function, batch)
+        case EnsembleTeacher():
+            members = find_members(config.members, Path(teacher.details["base"]), task)
+            if [identity(member) for member in members] != [v for k, v in teacher.inputs.items() if k != "data"]:
+                raise ArtifactError(f"a member has changed since {teacher.path} was made; run its stage again")
+            classifiers = tuple(opened_member(member.path, identity(member)) for member in members)
+            yield _Ensemble(Ensemble(classifiers, tuple(teacher.details["weights"]), task), config.members)
         case EndpointTeacher():
             questions = Questions(config, task.labels)
             with opened(teacher.path.parent / JOURNAL) as journal:
@@ -106,6 +114,20 @@ class _Function:
 
     def facts(self) -> dict[str, Any]:
         return {"calls": self._calls, "said": []}
+
+
+class _Ensemble:
+    def __init__(self, ensemble: Ensemble, names: Sequence[str]) -> None:
+        self._ensemble, self._names, self._calls = ensemble, names, 0
+
+    def answer(self, split: Split, advance: Callable[[int], None]) -> Logits:
+        self._calls += len(split)
+        return self._ensemble.answer(split, advance)
+
+    def facts(self) -> dict[str, Any]:
+        weights = dict(zip(self._names, self._ensemble.weights, strict=True))
+        said = "the teacher is the mean of " + ", ".join(f"{name} ({w:.0%})" for name, w in weights.items())
+        return {"calls": self._calls, "weights": weights, "said": [said]}
 
 
 class _Endpoint:

@@ -16,7 +16,7 @@ from ..decision import Decision, fit_temperature
 from ..errors import ArtifactError, DataError
 from ..progress import Progress, Silent
 from ..soft_labels import Sheet, confidence, open_splits, read_labels, write_shard
-from ..teachers import EndpointTeacher, FunctionTeacher, OtherTeacher, TableTeacher
+from ..teachers import EndpointTeacher, EnsembleTeacher, FunctionTeacher, OtherTeacher, TableTeacher
 from .appointing import ANSWERS
 from .asking import Asker, asked, settings_of
 from .ordering import wrong_order
@@ -65,14 +65,15 @@ def _write(
 ) -> tuple[list[Split], int]:
     """Write the shards; returns the texts that have an answer, and how many an interrupted run had labelled.
 
-    Only a function's shards are taken up: a table is as quickly read again, and an endpoint's answers are in its
-    journal, where they are counted.
+    Only the shards of a function and an ensemble are taken up: a table is as quickly read again, and an endpoint's
+    answers are in its journal, where they are counted.
     """
     with progress.track("label with the teacher", sum(map(len, splits))) as advance:
-        if isinstance(settings, FunctionTeacher):
+        if isinstance(settings, FunctionTeacher | EnsembleTeacher):
             val = next(split for split in splits if split.name == "val")
             taken_up = _write_missing(draft, asker, val, size, advance)
-            _check_order(draft, settings, val)  # before the other texts are asked for
+            if isinstance(settings, FunctionTeacher):
+                _check_order(draft, settings, val)  # before the other texts are asked for
             return splits, taken_up + sum(
                 _write_missing(draft, asker, split, size, advance) for split in splits if split is not val
             )

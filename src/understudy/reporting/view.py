@@ -19,6 +19,7 @@ FILES = {
     "int8-dynamic": "ONNX INT8, dynamic", "torchscript": "TorchScript",
     "exported": "torch.export", "torch-fp16": "PyTorch FP16", "sklearn": "scikit-learn",
     "none": "no file", "table": "table of probabilities", "function": "Python function", "endpoint": "endpoint",
+    "ensemble": "mean of several models",
 }  # fmt: skip
 _LAST = ("torchscript", "exported", "torch-fp16", "int8-dynamic")
 METRICS = {

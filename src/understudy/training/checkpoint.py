@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..files import write_atomically
+from .averaging import Average
 
 Tensors = dict[str, Tensor]
 
@@ -22,8 +23,10 @@ _SECONDS = 2.0  # between two checkpoints, at least
 class Checkpoints:
     """Saves as often as costs little: writing takes at most a fiftieth of the time."""
 
-    def __init__(self, path: Path, model: nn.Module, optimizer: Optimizer, device: torch.device) -> None:
-        self.path, self.model, self.optimizer, self.device = path, model, optimizer, device
+    def __init__(
+        self, path: Path, model: nn.Module, optimizer: Optimizer, average: Average, device: torch.device
+    ) -> None:
+        self.path, self.model, self.optimizer, self.average, self.device = path, model, optimizer, average, device
         self.pause = _SECONDS
         self.last = time.perf_counter()
 
@@ -38,6 +41,7 @@ class Checkpoints:
             "model": self.model.state_dict(),
             "best": best,
             "optimizer": optimizer_tensors(self.model, self.optimizer),
+            "average": self.average.state(),
             "random": random_state(self.device),
         }
         tensors = {f"{group}/{name}": value for group, named in groups.items() for name, value in named.items()}

@@ -9,6 +9,7 @@ T² · KL(softmax(z_teacher/T) ‖ softmax(z_student/T)); `losses` has the other
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from ..soft_labels import TEACHERS, answered
 from ..soft_terms import LAYER_TERMS, ONE_LABEL, TWO_LABELS
 from ..teachers import NO_NETWORK
 from ..tokenization import TextEncoder
-from . import networks, origins, pruning, vocabulary
+from . import gold_stage, networks, origins, pruning, vocabulary
 from .bilstm import BiLSTM
 from .finetuning import Lesson, class_weights, learn
 from .hashed import HashedNgrams
@@ -174,7 +175,8 @@ def teach(
     else:
         objective = supervised(weights, config.label_smoothing)
         rows = len(train) + (len(unlabeled) if unlabeled else 0) - _unanswered(sources.labels)
-        budget = config.model_copy(update={"epochs": max(1, round(config.epochs * rows / len(train)))})
+        epochs = max(1, round(config.epochs * rows / len(train))) + config.gold_epochs
+        budget = config.model_copy(update={"epochs": epochs})
     lesson = Lesson(texts, sources.val, with_layers(objective, config) if transfer else objective, targets, transfer)
     removal = _planned_removal(config, network)
     said: dict[str, Any] = {"seed": seed, "progress": progress, "after_epoch": after_epoch}
@@ -188,6 +190,12 @@ def teach(
         learn(draft, network, text, lesson, recovery, phase="recovery", **said)
         draft.details |= {"pruned": removal}
         draft.warnings += [_NARROW] if "heads" in removal else []
+    if use_teacher and config.gold_epochs:
+        gold = Lesson(train, sources.val, supervised(weights, config.label_smoothing))
+        peak = config.gold_learning_rate or config.learning_rate / 10
+        brief = config.model_copy(update={"epochs": config.gold_epochs, "learning_rate": peak})
+        stage = partial(learn, draft, network, text, gold, brief, phase="gold", **said)
+        gold_stage.kept_if_better(draft, network, gold.checks(network, text), stage, progress)
     draft.details |= {"kind": config.kind, "soft_labels": use_teacher}
     return network
 

@@ -22,6 +22,7 @@ from ..machine import available_cores, instruction_set
 from ..progress import Progress
 from ..tokenization import Tokens
 from . import checkpoint
+from .averaging import Average
 from .batches import LayerTargets, epoch_batches, longest_first, pad
 from .losses import Batch, Objective
 from .validation import validate
@@ -50,6 +51,7 @@ class Fit:
     batch: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    stalls: int = 0  # epochs that were no improvement
 
 
 def fit(
@@ -76,12 +78,13 @@ def fit(
     model.to(device)
     steps = math.ceil(len(train.tokens) / config.batch_size)
     optimizer, schedule = make_optimizer(model, config, steps * config.epochs)
+    average = Average(model, config.ema)
     torch.manual_seed(seed)
     run, best = Fit(), _copy(model)
     saved = checkpoint.load_checkpoint(work / "checkpoint.safetensors")
     if saved is not None:
-        run, best = _restore(saved, model, optimizer, device)
-    checkpoints = checkpoint.Checkpoints(work / "checkpoint.safetensors", model, optimizer, device)
+        run, best = _restore(saved, model, optimizer, average, device)
+    checkpoints = checkpoint.Checkpoints(work / "checkpoint.safetensors", model, optimizer, average, device)
     started = time.perf_counter() - run.seconds
 
     with progress.track(description, steps * config.epochs) as advance:
@@ -91,8 +94,9 @@ def fit(
             plan = epoch_batches(train.tokens, config.batch_size, seed, run.epochs_done)
             for rows in plan[run.batch :]:
                 batch = collate(train, rows, pad_id, device)
-                learning_rate = schedule(run.epochs_done * steps + run.batch)
+                learning_rate = schedule(run.epochs_done * steps + run.batch) * _slowed(run, config)
                 parts = train_step(model, batch, objective, optimizer, learning_rate, config, device)
+                average.update(run.epochs_done * steps + run.batch + 1)
                 for name, value in parts.items():
                     run.sums[name] = run.sums.get(name, 0.0) + value * len(rows)
                 run.batch += 1
@@ -100,10 +104,12 @@ def fit(
                 run.seconds = time.perf_counter() - started
                 if checkpoints.due():
                     checkpoints.save(vars(run), best)
-            learning_rate = schedule((run.epochs_done + 1) * steps - 1)  # not set if all its steps were restored
-            best = _close_epoch(run, model, val, best, config, len(train.tokens), learning_rate, pad_id, device)
-            run.seconds = time.perf_counter() - started
-            keep(run.epochs_done)
+            # of its last step; not set if all its steps were restored
+            learning_rate = schedule((run.epochs_done + 1) * steps - 1) * _slowed(run, config)
+            with average.in_place():
+                best = _close_epoch(run, model, val, best, config, len(train.tokens), learning_rate, pad_id, device)
+                run.seconds = time.perf_counter() - started
+                keep(run.epochs_done)
             checkpoints.save(vars(run), best)
             after_epoch(run.history[-1])
 
@@ -211,8 +217,8 @@ def make_optimizer(
         if step < warmup:
             return config.learning_rate * (step + 1) / warmup
         done = (step - warmup) / max(1, total - warmup)
-        factor = {"linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done)), "constant": 1.0}
-        return config.learning_rate * factor[config.schedule]
+        factor = {"linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}
+        return config.learning_rate * factor.get(config.schedule, 1.0)
 
     return optimizer, learning_rate
 
@@ -243,7 +249,13 @@ def _close_epoch(
     if score > run.best_score:
         run.best_score, run.best_epoch = score, run.epochs_done
         return _copy(model)
+    run.stalls += 1
     return best
+
+
+def _slowed(run: Fit, config: OptimizationConfig) -> float:
+    """What a plateau leaves of the learning rate: half of it for each epoch that was no improvement."""
+    return 0.5**run.stalls if config.schedule == "plateau" else 1.0
 
 
 def _out_of_patience(run: Fit, config: OptimizationConfig) -> bool:
@@ -258,6 +270,7 @@ def _restore(
     saved: tuple[dict[str, Any], dict[str, Tensor]],
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
+    average: Average,
     device: torch.device,
 ) -> tuple[Fit, dict[str, Tensor]]:
     state, tensors = saved
@@ -267,5 +280,6 @@ def _restore(
         groups.setdefault(group, {})[key] = tensor
     model.load_state_dict(groups["model"])
     checkpoint.restore_optimizer(model, optimizer, groups["optimizer"])
+    average.restore(groups.get("average", {}))
     checkpoint.restore_random_state(device, groups["random"])
     return Fit(**state), {name: tensor.to(device) for name, tensor in groups["best"].items()}

@@ -469,7 +469,7 @@ def test_every_setting_of_distill_reaches_every_kind(kind: str) -> None:
     model = {"model": "x"} if kind == "pretrained" else {}
     (student,) = read(task=THREE, distill=distill, students=[{"name": "s", "kind": kind, **model}]).students
     none: dict[str, Any] = {"hidden_weight": 0.0, "attention_weight": 0.0, "layer_map": "uniform"}
-    without = {"transformer": {"attention_weight": 0.0}, "textcnn": none, "bilstm": none}
+    without = {"transformer": {"attention_weight": 0.0}, "textcnn": none, "bilstm": none, "hashed": none}
     assert student.model_dump(include=set(distill)) == distill | without.get(kind, {})
     assert all(value != DistillConfig.model_fields[name].default for name, value in distill.items())
 

@@ -87,11 +87,11 @@ def test_dropout_leaves_out_ngrams_in_training_only() -> None:
 
 @pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[3]])
 def test_integer_sums_are_exact_whatever_is_around_them(shape: tuple[int, int, int], tmp_path: Path) -> None:
-    from understudy import qdq
+    from understudy.pooled_tables import insert_pooled
 
     to_onnx(network(*shape), tmp_path / "fp32.onnx")
     model = onnx.load(tmp_path / "fp32.onnx")
-    assert qdq.insert_pooled(model)
+    assert insert_pooled(model)
     onnx.save(model, tmp_path / "int8.onnx")
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     (table,) = (values for values in stored.values() if values.dtype == np.int8)
@@ -112,13 +112,13 @@ def test_integer_sums_are_exact_whatever_is_around_them(shape: tuple[int, int, i
 
 
 def test_other_tables_are_left_alone(tmp_path: Path) -> None:
-    from understudy import qdq
+    from understudy.pooled_tables import insert_pooled
     from understudy.training.textcnn import TextCNN
 
     to_onnx(TextCNN(60, 8, 4, [2, 3], 2), tmp_path / "model.onnx")
     model = onnx.load(tmp_path / "model.onnx")
     before = model.SerializeToString()
-    assert not qdq.insert_pooled(model)
+    assert not insert_pooled(model)
     assert model.SerializeToString() == before
 
 

@@ -34,6 +34,7 @@ except ImportError:
     raise MissingExtraError("Quantizing", "build") from None
 
 from . import qdq
+from .pooled_tables import insert_pooled
 
 Precision = Literal["int8", "int8-dynamic", "fp16"]
 
@@ -237,7 +238,7 @@ def _static(
         ranges = {node: full[node] if rung.ranges == "full" else best[node][0] for node in best if node not in spared}
         qdq.insert_products(candidate, ranges)
         if rung.tables and config.embeddings:
-            if qdq.insert_pooled(candidate):
+            if insert_pooled(candidate):
                 candidate.metadata_props.add(key=PADDING_KEY, value="0")
             qdq.insert_tables(candidate)
         qdq.insert_recurrent(candidate)

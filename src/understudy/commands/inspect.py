@@ -32,7 +32,7 @@ def command(artifact: Path, as_json: bool) -> None:
         "kind": f"{found.kind}, written by {found.stage}",
         "task": found.task and f"{found.task.name} ({found.task.metric}): {', '.join(found.task.labels)}",
         "labels": "any number per text" if found.task and found.task.multi else None,
-        "text": found.text and _text(found.text),
+        "text": found.text and _text(found.text, "words" if hashed else "tokens"),
         **{name: value for name, value in found.details.items() if value is not None},
         "temperature": f"{found.temperature:.3f}" if "temperature" in found.decision else None,
         "thresholds": _thresholds(found),
@@ -57,6 +57,6 @@ def _thresholds(artifact: Artifact) -> str | None:
     return ", ".join(f"{label} {threshold:.3f}" for label, threshold in pairs)
 
 
-def _text(text: TextConfig) -> str:
+def _text(text: TextConfig, unit: str) -> str:
     ends = " of its beginning and its end" if text.truncation == "head_tail" else ""
-    return f"{', '.join(text.normalize) or 'as it is'}; at most {text.max_length} tokens{ends}"
+    return f"{', '.join(text.normalize) or 'as it is'}; at most {text.max_length} {unit}{ends}"

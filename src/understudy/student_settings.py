@@ -109,7 +109,7 @@ class HashedStudent(StudentBase):
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of n-grams that a step leaves out")
     max_length: int = Field(1000, ge=0, le=8192, description="words read of a text; 0: as the teacher's tokens")
     width: Annotated[int, Field(ge=0, le=64)] = Field(
-        16, description="values of a row; 0: linear, a row is what an n-gram adds to the logits"
+        32, description="values of a row; 0: linear, a row is what an n-gram adds to the logits"
     )
     ngrams: Annotated[int, Field(ge=1, le=3)] = Field(2, description="words of the longest n-gram")
     subwords: list[Annotated[int, Field(ge=2, le=8)]] = Field([], description="sizes of n-grams of bytes inside a word")

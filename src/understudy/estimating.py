@@ -19,8 +19,10 @@ from .answering import MAX_LENGTH, Bill, expected_bill
 from .artifact import Artifact
 from .claiming import refuse_another_task
 from .config import (
+    BiGRUStudent,
     BiLSTMStudent,
     CutStudent,
+    GatedCNNStudent,
     HashedStudent,
     Recipe,
     StudentConfig,
@@ -245,9 +247,13 @@ def _student_size(student: StudentConfig, teacher: _Size) -> _Size:
         case TextCNNStudent():
             per_token = float(student.width * student.filters * sum(student.kernels))
             return _Size(per_token + student.vocabulary * student.width, per_token)
-        case BiLSTMStudent():
+        case BiLSTMStudent() | BiGRUStudent():
             inputs = student.width + 2 * student.units * (student.layers - 1)  # of the layers together
-            per_token = 8.0 * student.units * (inputs + student.layers * student.units)
+            gates = 4 if student.kind == "bilstm" else 3
+            per_token = 2.0 * gates * student.units * (inputs + student.layers * student.units)
+            return _Size(per_token + student.vocabulary * student.width, per_token)
+        case GatedCNNStudent():
+            per_token = float(student.blocks * student.channels * (3 * student.width + student.kernel))
             return _Size(per_token + student.vocabulary * student.width, per_token)
         case HashedStudent():
             row = student.width or 2.0

@@ -30,7 +30,7 @@ from ..errors import WorkError, first_line
 from ..progress import Progress, Silent
 from ..tokenization import TextEncoder, Tokens, copy_tokenizer
 from . import networks, torch_files
-from .bilstm import BiLSTM
+from .birnn import BiRNN
 from .loop import infer
 from .networks import Network
 
@@ -121,7 +121,7 @@ def to_onnx(module: nn.Module, file: Path, labels: Sequence[str] = ()) -> None:
 
 def for_export(module: nn.Module) -> nn.Module:
     """The module as exporters understand it."""
-    return module.for_export() if isinstance(module, BiLSTM) else module
+    return module.for_export() if isinstance(module, BiRNN) else module
 
 
 class _Inference(nn.Module):

@@ -33,15 +33,17 @@ from ..hub import repositories
 from ..label_mapping import LabelMapping, read_mapping
 from ..tokenization import load_tokenizer
 from . import hub_tokenizers, narrowing, surgery
-from .bilstm import BiLSTM
+from .birnn import BiRNN
+from .gated_cnn import GatedCNN
 from .hashed import HashedNgrams
 from .hub_classifier import HubClassifier as HubClassifier
 from .origins import resolve
 from .readiness import PROBLEMS, check_ready
 from .textcnn import TextCNN
 
-_WORD_NETWORKS: dict[str, type[TextCNN | BiLSTM | HashedNgrams]] = {
-    "textcnn": TextCNN, "bilstm": BiLSTM, "hashed": HashedNgrams
+WordNetwork = TextCNN | BiRNN | GatedCNN
+_WORD_NETWORKS: dict[str, type[WordNetwork | HashedNgrams]] = {
+    "textcnn": TextCNN, "bilstm": BiRNN, "bigru": BiRNN, "gated-cnn": GatedCNN, "hashed": HashedNgrams,
 }  # fmt: skip
 
 
@@ -218,7 +220,7 @@ def save(network: Network, directory: Path, kind: Kind = "single") -> None:
             if network.longest is not None:
                 settings["model_max_length"] = network.longest
             (directory / "tokenizer_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
-        elif isinstance(network.module, TextCNN | BiLSTM | HashedNgrams):
+        elif isinstance(network.module, WordNetwork | HashedNgrams):
             config = {"architecture": network.architecture, **network.module.config()}
             (directory / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
             save_file(network.module.state_dict(), directory / "model.safetensors")

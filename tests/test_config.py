@@ -71,7 +71,7 @@ def test_there_are_recipes() -> None:
 
 # Keys
 
-KINDS = "cut, pretrained, transformer, textcnn, bilstm, bigru, gated-cnn"
+KINDS = "cut, pretrained, transformer, textcnn, bilstm, bigru, gated-cnn, hashed"
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from .config import (
     BiLSTMStudent,
     CutStudent,
     GatedCNNStudent,
+    HashedStudent,
     Recipe,
     StudentConfig,
     TeacherConfig,
@@ -256,6 +257,9 @@ def _student_size(student: StudentConfig, teacher: _Size) -> _Size:
         case GatedCNNStudent():
             per_token = float(student.blocks * student.channels * (3 * student.width + student.kernel))
             return _Size(per_token + student.vocabulary * student.width, per_token)
+        case HashedStudent():
+            row = student.width or 2.0
+            return _Size(student.vocabulary * row, row * student.ngrams)
         case _:
             from .training.networks import describe_pretrained
 

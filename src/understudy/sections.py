@@ -26,7 +26,8 @@ LabelPolicy = Literal["exact", "drop_and_renormalise", "merge", "abstain"]
 # The first four are ONNX files; the others need torch to run.
 Variant = Literal["fp32", "fp16", "int8", "int8-dynamic", "torchscript", "exported", "torch-fp16"]
 UNWRITABLE: dict[tuple[str, Variant], str] = {
-    (kind, "exported"): f"torch.export cannot write a {kind} student" for kind in ("bilstm", "bigru")
+    ("hashed", "int8-dynamic"): "a hashed student has no products whose ranges could be dynamic",
+    **{(kind, "exported"): f"torch.export cannot write a {kind} student" for kind in ("bilstm", "bigru")},
 }
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 

@@ -16,23 +16,32 @@ import understudy
 SRC = Path(understudy.__file__).parent
 # A module imports from the lines above its own, never from its own line; a folder counts as one module.
 LAYERS = (
-    {"errors", "progress", "explaining", "kinds", "soft_terms"},
+    {"errors", "progress", "explaining", "kinds", "soft_terms", "hashing"},
     {"gpu"},
     {"machine"},
     {"sections"},
-    {"space", "files", "task_settings", "teachers", "run_log", "distill_settings"},
+    {
+        "space",
+        "files",
+        "task_settings",
+        "teachers",
+        "run_log",
+        "distill_settings",
+        "data_settings",
+        "cascade_settings",
+    },
     {"student_settings"},
     {"config", "hub"},
     {"data"},
     {"artifact"},
-    {"decision", "estimates", "tokenization"},
-    {"thresholds", "multilabel"},
+    {"decision", "estimates", "tokenization", "certificates"},
+    {"thresholds", "multilabel", "choice"},
     {"metrics"},
     {"answers", "calibration_metrics", "classifier", "label_mapping"},
     {"soft_labels"},
     {"pseudo_labeling"},  # a stage, and what students ask of its data
     {"controls", "qdq", "recording", "speed", "answering", "traits", "upgrading"},  # what stages lean on
-    {"worker", "entries"},
+    {"worker", "entries", "pooled_tables"},
     {
         "preparation",
         "quantization",
@@ -44,6 +53,8 @@ LAYERS = (
         "annotating",
         "fetching",
         "pushing",
+        "cascading",
+        "operating",
     },
     {"layer_checks"},  # of a recipe, from the configs of its models
     {"comparison", "tracking"},  # a benchmark of any model on any file; MLflow

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .artifact import Artifact
-from .classifier import TOKENIZER_FILE
 from .data.task import Split
-from .tokenization import TextEncoder
+from .hashing import Hashing
+from .tokenization import TOKENIZER_FILES, TextEncoder
 
 TRAITS = "traits.npz"
 UNKNOWN = "unknown/"  # begins the names of the arrays that depend on a vocabulary
@@ -28,18 +28,19 @@ Shares = NDArray[np.float64]
 def traits(split: Split, artifacts: Mapping[str, Artifact]) -> dict[str, NDArray[Any]]:
     """The arrays of traits.npz, rows in the split's order; `artifacts` by key, name/variant.
 
-    A model whose tokenizer has no token for what it does not know, or that has no tokenizer, has no array.
+    A model whose tokenizer has no token for what it does not know, such as one of n-grams, has no array.
     """
     found: dict[str, NDArray[Any]] = {
         "ids": np.array(split.ids), "words": np.array([len(text.split()) for text in split.texts], dtype=np.int64)
     }  # fmt: skip
     known: dict[tuple[Any, ...], Shares | None] = {}  # the files of a model have one vocabulary
     for key, artifact in artifacts.items():
-        if artifact.text is None or TOKENIZER_FILE not in artifact.files:
+        if artifact.text is None:
             continue
-        vocabulary = (artifact.files[TOKENIZER_FILE]["sha256"], artifact.text)
+        digests = (artifact.files[name]["sha256"] for name in TOKENIZER_FILES if name in artifact.files)
+        vocabulary = (*digests, artifact.text)
         if vocabulary not in known:
-            known[vocabulary] = unknown_shares(TextEncoder.load(artifact.path / TOKENIZER_FILE, artifact.text), split)
+            known[vocabulary] = unknown_shares(TextEncoder.load(artifact.path, artifact.text), split)
         shares = known[vocabulary]
         if shares is not None:
             found[f"{UNKNOWN}{key.replace('/', '-')}"] = shares
@@ -49,8 +50,10 @@ def traits(split: Split, artifacts: Mapping[str, Artifact]) -> dict[str, NDArray
 def unknown_shares(encoder: TextEncoder, split: Split) -> Shares | None:
     """Of each text the share of the tokens that the model reads, special ones apart, that stand for anything unknown.
 
-    None for a vocabulary that knows everything, as one of bytes does.
+    None for a vocabulary that knows everything, as one of bytes does, and one of n-grams, which drops what it lacks.
     """
+    if isinstance(encoder.tokenizer, Hashing):
+        return None
     model = json.loads(encoder.tokenizer.to_str())["model"]
     unknown = model.get("unk_id")
     if unknown is None and model.get("unk_token") is not None:

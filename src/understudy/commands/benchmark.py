@@ -216,6 +216,9 @@ def _print(results: dict[str, Any]) -> None:
     for model in results["models"]:
         click.echo(_row(model, metric))
     _print_devices(results["models"])
+    for model in (model for model in results["models"] if "cascade" in model):
+        shares = [f"{name} {100 * share['value']:.1f} %" for name, share in model["cascade"]["answered"].items()]
+        click.echo(f"{model['name']}: answered by {', '.join(shares)}")
     for pair in results["comparisons"]:
         _print_upgrade(pair["upgrade"])
     if len(results["comparisons"]) > 1:

@@ -11,6 +11,7 @@ from understudy.artifact import Artifact
 from understudy.data.storing import read_split
 from understudy.data.task import Split
 from understudy.data.text import TextConfig
+from understudy.hashing import Hashing, Sizes
 from understudy.tokenization import TextEncoder
 from understudy.traits import traits, unknown_shares
 
@@ -38,6 +39,8 @@ def test_the_share_is_of_the_tokens_that_the_model_reads() -> None:
 
 def test_a_vocabulary_that_knows_everything_has_no_share() -> None:
     assert unknown_shares(encoder(None), split_of(TEXTS)) is None
+    ngrams = Hashing.of(Sizes(), np.array([7], dtype=np.uint32))  # drops what it lacks
+    assert unknown_shares(TextEncoder(ngrams, TextConfig((), 16)), split_of(TEXTS)) is None
 
 
 def test_every_artifact_has_its_own_vocabulary(finished_run: Path) -> None:

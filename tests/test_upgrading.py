@@ -130,6 +130,9 @@ def test_of_several_labels_the_whole_set_is_right_or_wrong(tmp_path: Path) -> No
     found = upgrade(compare("a", "b", answers, split, task, 100, 0), answers, split, task, 0.1, 100, 0)
     assert (found["changed"], found["fixed"], found["broken"]) == (2, 1, 1)
     assert [(row["fixed"], row["broken"]) for row in found["by_label"]] == [(0, 1), (1, 0)]
+    micro = Task("tiny", ("arts", "praise"), "micro_f1", "multi")
+    other = upgrade(compare("a", "b", answers, split, micro, 100, 0), answers, split, micro, 0.1, 100, 0)
+    assert other["difference"]["ci95"][0] <= other["lower95"] < 0 < other["difference"]["ci95"][1]
     write_changes(tmp_path / "changes.csv", task, split, answers["a"], answers["b"])
     with (tmp_path / "changes.csv").open(encoding="utf-8", newline="") as file:
         rows = [list(row.values()) for row in csv.DictReader(file)]

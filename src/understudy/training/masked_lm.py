@@ -87,13 +87,15 @@ def adapt(
 
     Raises RecipeError for a tokenizer without a mask.
     """
-    mask_id = next((found for token in MASKS if (found := network.tokenizer.token_to_id(token)) is not None), None)
+    tokenizer = network.tokenizer
+    assert isinstance(tokenizer, Tokenizer)
+    mask_id = next((found for token in MASKS if (found := tokenizer.token_to_id(token)) is not None), None)
     if mask_id is None:
         raise RecipeError(f"teacher.mlm_epochs: {config.model} has no token for a mask: set mlm_epochs = 0")
     torch.manual_seed(seed)
     model: Any = network.module.model
-    module = MaskedLM(model.base_model, network.tokenizer, mask_id)
-    encoder = TextEncoder(network.tokenizer, text)
+    module = MaskedLM(model.base_model, tokenizer, mask_id)
+    encoder = TextEncoder(tokenizer, text)
     train, val = (Examples(encoder.encode(part), np.zeros(len(part), dtype=np.int64)) for part in texts)
     own = {name: getattr(config, name) for name in OptimizationConfig.model_fields}
     peak = config.mlm_learning_rate or config.learning_rate

@@ -16,7 +16,7 @@ import understudy
 SRC = Path(understudy.__file__).parent
 # A module imports from the lines above its own, never from its own line; a folder counts as one module.
 LAYERS = (
-    {"errors", "progress", "explaining", "kinds", "soft_terms"},
+    {"errors", "progress", "explaining", "kinds", "soft_terms", "hashing"},
     {"gpu"},
     {"machine"},
     {"sections"},
@@ -40,8 +40,8 @@ LAYERS = (
     {"answers", "calibration_metrics", "classifier", "label_mapping", "significance"},
     {"soft_labels"},
     {"pseudo_labeling"},  # a stage, and what students ask of its data
-    {"controls", "qdq", "recording", "speed", "answering"},  # what stages lean on
-    {"worker", "entries"},
+    {"controls", "qdq", "recording", "speed", "answering", "traits", "upgrading"},  # what stages lean on
+    {"worker", "entries", "pooled_tables"},
     {"conclusions"},  # what the answers of a benchmark show together
     {
         "preparation",

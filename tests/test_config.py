@@ -71,7 +71,7 @@ def test_there_are_recipes() -> None:
 
 # Keys
 
-KINDS = "cut, pretrained, transformer, textcnn, bilstm, bigru, gated-cnn"
+KINDS = "cut, pretrained, transformer, textcnn, bilstm, bigru, gated-cnn, hashed"
 
 
 @pytest.mark.parametrize(
@@ -275,6 +275,14 @@ def test_layers_are_a_number_or_a_list(layers: int | list[int]) -> None:
         (
             {"students": students({"freeze_encoder": True, "hidden_weight": 1.0})},
             "students.0: freeze_encoder leaves the layers as they are, which hidden_weight would train: remove one",
+        ),
+        (
+            {"teacher": {"mlm_learning_rate": 0.1}},
+            "teacher: mlm_learning_rate is that of mlm_epochs, which are 0: set mlm_epochs, or remove it",
+        ),
+        (
+            {"teacher": {"train": False, "mlm_epochs": 1}},
+            "teacher: a ready classifier (train = false) is not trained: remove mlm_epochs",
         ),
         (
             {"teacher": {"schedule": "plateau"}},

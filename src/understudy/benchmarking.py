@@ -19,7 +19,7 @@ from . import speed
 from .answers import Answers, noted
 from .artifact import Artifact, Plan, finished, writing
 from .calibration_metrics import calibration_study
-from .classifier import DEFER_BELOW, TOKENIZER_FILE, decision_of, note_on_arithmetic
+from .classifier import DEFER_BELOW, decision_of, note_on_arithmetic
 from .conclusions import add_seeds, compared, conclude
 from .conclusions import compare as compare
 from .config import BenchmarkConfig
@@ -34,6 +34,8 @@ from .metrics import agreement, retention
 from .progress import Progress, Silent
 from .recording import RESULTS as RESULTS
 from .recording import write_predictions, write_results
+from .tokenization import TOKENIZER_FILES
+from .traits import traits, write_traits
 
 
 def benchmark(
@@ -99,6 +101,7 @@ def benchmark(
         }  # fmt: skip
         logits = {name: answer.logits for name, answer in answers.items()}
         write_results(draft.path, results, {"test": (test, logits), "val": (val, known)})
+        write_traits(draft.path, traits(test, {entry.key: entry.artifact for entry in firsts}))
         if config.predictions:
             shown = {key: answer for key, answer in answers.items() if key.count("/") == 1}  # no further seeds
             write_predictions(draft.path, source.task, test, shown)
@@ -274,7 +277,7 @@ def _add_speed(
         return None
     pipeline = {
         "name": "teacher", "role": "teacher", "variant": "torch", "params": model.details["params"],
-        "bytes": model.bytes_of("model.safetensors", "config.json", TOKENIZER_FILE), "temperature": 1.0,
+        "bytes": model.bytes_of("model.safetensors", "config.json", *TOKENIZER_FILES), "temperature": 1.0,
         "calibration": None, "warnings": [], "path": model.path.name, "rung": None, "metrics": {}, "per_class": [],
         "confusion": [], "compression_ratio": None, "retention": None, "agreement": None,
     }  # fmt: skip

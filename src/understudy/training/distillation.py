@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from ..artifact import Artifact, Draft, Plan, TextConfig, finished, writing
 from ..config import (
@@ -23,6 +24,7 @@ from ..config import (
     BiLSTMStudent,
     CutStudent,
     GatedCNNStudent,
+    HashedStudent,
     OptimizationConfig,
     PretrainedStudent,
     StudentConfig,
@@ -33,6 +35,7 @@ from ..data.storing import TEST_FILE, read_split
 from ..data.task import Split, Task
 from ..distill_settings import EncoderConfig, Pruning
 from ..errors import ArtifactError, RecipeError
+from ..hashing import Sizes
 from ..progress import Progress, Silent
 from ..pseudo_labeling import check_trainable, origin
 from ..soft_labels import TEACHERS, answered
@@ -41,6 +44,7 @@ from ..teachers import NO_NETWORK
 from ..tokenization import TextEncoder
 from . import gold_stage, networks, origins, pruning, vocabulary, word_networks
 from .finetuning import Lesson, class_weights, learn
+from .hashed import HashedNgrams
 from .loop import AfterEpoch
 from .losses import distillation, supervised, with_layers
 from .networks import HubClassifier, Network
@@ -74,9 +78,8 @@ class Sources:
         """How the student reads texts."""
         assert self.data.text is not None and self.teacher.text is not None
         theirs = self.teacher.text
-        return TextConfig(
-            self.data.text.normalize, config.max_length or theirs.max_length, config.truncation or theirs.truncation
-        )
+        ends = "head" if isinstance(config, HashedStudent) else config.truncation or theirs.truncation
+        return TextConfig(self.data.text.normalize, config.max_length or theirs.max_length, ends)
 
 
 def distill(
@@ -256,6 +259,12 @@ def _student(
                 return word_networks.over_words(config, started, train, len(task.labels))
             source = started or networks.load(teacher)
             return word_networks.over_tokens(config, source, text, transfer, len(task.labels), warnings)
+        case HashedStudent():
+            sizes = Sizes(config.ngrams, tuple(config.subwords))
+            known = vocabulary.learn_ngrams(transfer.texts, text, sizes, config.vocabulary, config.min_count)
+            labels = len(task.labels)
+            outputs = 1 if labels == 2 and not task.multi else labels
+            return Network(HashedNgrams(len(known), config.width, labels, outputs, config.dropout), known, 0, "hashed")
 
 
 def _outside(config: StudentConfig) -> dict[str, str]:
@@ -277,6 +286,7 @@ def _origin(
 
 def _trimmed(network: Network, text: TextConfig, transfer: Split, warnings: list[str]) -> Network:
     used = TextEncoder(network.tokenizer, text).encode(transfer.texts)
+    assert isinstance(network.tokenizer, Tokenizer)
     trimmed = vocabulary.trim(network.tokenizer, used)
     if trimmed is None:
         warnings.append(vocabulary.UNTRIMMED)

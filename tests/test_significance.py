@@ -69,8 +69,9 @@ def test_seeds_that_differ_widen_the_interval_and_equal_ones_do_not() -> None:
     generator = np.random.default_rng(3)
     alike = np.tile(generator.normal(0, 1, 4000), (5, 1))
     assert over_seeds(alike, 1) == pytest.approx(over_seeds(alike[:1], 1))
-    apart = alike + np.array([[-2.0], [-1.0], [0.0], [1.0], [2.0]])
-    expected = 1 + np.var([-2, -1, 0, 1, 2], ddof=1) / 5  # of the texts, and of a mean of five seeds
+    moved = np.array([-20.0, -10.0, 0.0, 10.0, 20.0])
+    apart = alike + moved[:, None]
+    expected = 1 + np.var(moved, ddof=1) / 5  # of the texts, and of a mean of five seeds
     assert np.var(over_seeds(apart, 1)) == pytest.approx(expected, rel=0.1)
 
 
@@ -139,6 +140,16 @@ def test_a_score_bound_is_where_the_test_turns(first: int, second: int, n: int) 
     bound = score_bound(first, second, n)
     assert -1 < bound < (first - second) / n
     assert _score(bound - 1e-4, first, second, n) > 1.644854 > _score(bound + 1e-4, first, second, n)
+
+
+@pytest.mark.parametrize(("first", "second", "n", "gap"), [(3, 10, 200, -0.08), (40, 12, 300, 0.05), (0, 5, 50, -0.2)])
+def test_a_score_is_that_of_the_likeliest_shares_with_the_difference(
+    first: int, second: int, n: int, gap: float
+) -> None:
+    share = np.linspace(max(0.0, -gap) + 1e-6, (1 - gap) / 2 - 1e-6, 200_001)  # that only the second gets right
+    logs = first * np.log(share + gap) + second * np.log(share) + (n - first - second) * np.log(1 - 2 * share - gap)
+    spread = math.sqrt(n * (2 * share[logs.argmax()] + gap - gap**2))
+    assert _score(gap, first, second, n) == pytest.approx((first - second - n * gap) / spread, rel=1e-3)
 
 
 def test_no_answer_that_differs_rules_out_only_what_so_few_texts_can() -> None:

@@ -20,7 +20,7 @@ LAYERS = (
     {"gpu"},
     {"machine"},
     {"sections"},
-    {"space", "files", "task_settings", "teachers", "run_log", "distill_settings"},
+    {"space", "files", "budget_settings", "task_settings", "teachers", "run_log", "distill_settings"},
     {"student_settings"},
     {"config", "hub"},
     {"data"},
@@ -31,7 +31,7 @@ LAYERS = (
     {"answers", "calibration_metrics", "classifier", "label_mapping"},
     {"soft_labels"},
     {"pseudo_labeling"},  # a stage, and what students ask of its data
-    {"controls", "qdq", "recording", "speed", "answering"},  # what stages lean on
+    {"controls", "qdq", "recording", "speed", "answering", "fitting"},  # what stages lean on
     {"worker", "entries"},
     {
         "preparation",
@@ -44,6 +44,7 @@ LAYERS = (
         "annotating",
         "fetching",
         "pushing",
+        "choosing",
     },
     {"layer_checks"},  # of a recipe, from the configs of its models
     {"comparison", "tracking"},  # a benchmark of any model on any file; MLflow

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from invented import EMOTIONS, history, simulate
+from understudy.recording import read_logits
 from understudy.reporting import plots
 from understudy.reporting.placement import overlap, place_labels
-from understudy.reporting.stage import read_logits
 from understudy.reporting.view import Evidence, prepared
 
 

@@ -21,10 +21,11 @@ from invented import EVIL, MODELS, Score, simulate
 from understudy import metrics
 from understudy.artifact import Artifact, Plan, writing
 from understudy.errors import ArtifactError
+from understudy.recording import read_logits
 from understudy.reporting import findings, model_card, plots, print_summary, report, summary_table
 from understudy.reporting.documents import described
 from understudy.reporting.formats import toml
-from understudy.reporting.stage import read_logits, write_report
+from understudy.reporting.stage import write_report
 from understudy.reporting.tables import class_tables, data_tables, results_table
 from understudy.reporting.view import prepared
 from understudy.soft_terms import whole_loss

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .annotating import annotate
     from .benchmarking import benchmark
     from .calibration import calibrate
+    from .choosing import choose
     from .fetching import fetch
     from .preparation import prepare
     from .pseudo_labeling import pseudo_label
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
     from .reporting import report
 
 __all__ = [
-    "Artifact", "Classifier", "Prediction", "UnderstudyError", "annotate", "benchmark", "calibrate", "fetch",
-    "prepare", "pseudo_label", "push", "quantize", "report",
+    "Artifact", "Classifier", "Prediction", "UnderstudyError", "annotate", "benchmark", "calibrate", "choose",
+    "fetch", "prepare", "pseudo_label", "push", "quantize", "report",
 ]  # fmt: skip
 
 _STAGES = {
-    "annotate": "annotating", "benchmark": "benchmarking", "calibrate": "calibration", "fetch": "fetching",
-    "prepare": "preparation", "pseudo_label": "pseudo_labeling", "push": "pushing", "quantize": "quantization",
-    "report": "reporting",
+    "annotate": "annotating", "benchmark": "benchmarking", "calibrate": "calibration", "choose": "choosing",
+    "fetch": "fetching", "prepare": "preparation", "pseudo_label": "pseudo_labeling", "push": "pushing",
+    "quantize": "quantization", "report": "reporting",
 }  # fmt: skip
 
 

@@ -28,6 +28,7 @@ COMMANDS = {  # name: (what it does, the module in `commands` that holds it)
     "quantize": ("Turn ONNX FP32 into INT8 or FP16", "stages"),
     "calibrate": ("Fit the temperature of an ONNX artifact", "stages"),
     "benchmark": ("Measure and compare models on a labelled file", "benchmark"),
+    "choose": ("Say which measured file to ship, by limits of size, speed and quality", "choose"),
     "report": ("Write the report of a benchmark", "stages"),
 }
 

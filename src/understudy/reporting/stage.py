@@ -7,22 +7,18 @@ report/{report.html, report.md, report.txt, results.json, calibration.csv, *.png
 from __future__ import annotations
 
 import base64
-import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ..artifact import Artifact, Plan, finished, writing
 from ..errors import ArtifactError, MissingExtraError
 from ..files import sha256_of_file, write_csv
 from ..progress import Progress, Silent
+from ..recording import read_logits, read_results
 from .calibration import studied, study_rows, with_studies
 from .documents import described, template
-from .view import Evidence, Model, Results, prepared, shown
+from .view import Evidence, Results, prepared, shown
 
 CALIBRATION = "calibration.csv"
 
@@ -80,7 +76,7 @@ def write_report(benchmark: Path, directory: Path) -> Path:
         html, markdown, text = (template(f"report.{kind}.jinja") for kind in ("html", "md", "txt"))
     except ImportError:
         raise MissingExtraError("the report", "build") from None
-    results = prepared(_read_results(benchmark))
+    results = prepared(read_results(benchmark))
     evidence = _evidence(benchmark, results)
     drawn = plots.draw(evidence, directory)
     shutil.copyfile(benchmark / "results.json", directory / "results.json")
@@ -100,7 +96,7 @@ def calibration_report(directory: Path, out: Path | None = None) -> Results:
     With `out`, the study's pictures and calibration.csv are written there.
     """
     benchmark = directory / "benchmark" if (directory / "benchmark" / "results.json").exists() else directory
-    results = prepared(_read_results(benchmark))
+    results = prepared(read_results(benchmark))
     evidence = _evidence(benchmark, results)
     if not studied(results):
         raise ArtifactError(f"{benchmark} holds no logits to study; rerun `understudy benchmark`")
@@ -126,32 +122,3 @@ def _evidence(benchmark: Path, results: dict[str, Any]) -> Evidence:
         results["models"], results["training"], results["labels"], results["task_metric"], *splits["test"],
         [model["key"] for model in shown(results)], splits.get("val"), results["kind"],
     )  # fmt: skip
-
-
-def _read_results(benchmark: Path) -> dict[str, Any]:
-    try:
-        results: dict[str, Any] = json.loads((benchmark / "results.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtifactError(f"{benchmark} has no results.json; `understudy benchmark` writes it") from None
-    except ValueError:
-        raise ArtifactError(f"{benchmark / 'results.json'} is not valid JSON; rerun `understudy benchmark`") from None
-    return results
-
-
-def read_logits(benchmark: Path, models: Sequence[Model]) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
-    """A split's labels, and the logits of the models that have some, rows in the labels' order."""
-    try:
-        with np.load(benchmark / "labels.npz") as file:
-            ids, labels = file["ids"], file["labels"].astype(np.int64)
-    except (OSError, KeyError, ValueError):
-        raise ArtifactError(f"{benchmark} lacks a readable labels.npz; rerun `understudy benchmark`") from None
-    order, logits = np.argsort(ids), {}
-    for model in models:
-        path = benchmark / "logits" / f"{model['name']}-{model['variant']}.npz"
-        if path.exists():
-            with np.load(path) as file:
-                theirs = np.argsort(file["ids"])
-                if not np.array_equal(file["ids"][theirs], ids[order]):
-                    raise ArtifactError(f"{path} and labels.npz hold other ids; rerun `understudy benchmark`")
-                logits[model["key"]] = file["logits"][theirs][np.argsort(order)]
-    return labels, logits

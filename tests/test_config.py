@@ -324,6 +324,14 @@ def test_layers_are_a_number_or_a_list(layers: int | list[int]) -> None:
             },
             "key 'teacher.variants' is for teachers of kind model, not table",
         ),
+        (
+            {
+                "data": {"train": "train.csv", "augment": 2},
+                "teacher": {"kind": "table", "path": "t.csv"},
+                "students": students({"kind": "textcnn"}),
+            },
+            "data.augment makes texts that are in no table: set it to 0, or take another teacher",
+        ),
         ({"students": students({"max_length": 3})}, "students.0.max_length: must be 0 or at least 4, got 3"),
         ({"students": []}, "students: list should have at least 1 item after validation, not 0, got []"),
     ],
@@ -372,6 +380,15 @@ def test_without_gold_labels_what_needs_them_is_refused(changes: dict[str, Any],
         ({"val_size": 0.5, "test_size": 0.5}, "val_size + test_size must leave rows to train on"),
         ({"val": "v.csv", "test_size": 1.0}, "val_size + test_size must leave rows to train on"),
         ({"hub_config": "split"}, "hub_config needs hub"),
+        (
+            {"unlabeled_limit": 5},
+            "unlabeled_limit is about the texts of `unlabeled`, which names no file: remove it",
+        ),
+        (
+            {"unlabeled": ["u.csv"], "unlabeled_min_words": 5, "unlabeled_max_words": 4},
+            "unlabeled_max_words is below unlabeled_min_words, which leaves no text",
+        ),
+        ({"augment_ways": ["mix"]}, "augment_ways are ways to augment, which is 0: raise it, or remove them"),
     ],
 )
 def test_data_that_make_no_sense(data: dict[str, Any], message: str) -> None:
@@ -380,6 +397,8 @@ def test_data_that_make_no_sense(data: dict[str, Any], message: str) -> None:
 
 def test_what_is_near_to_them_is_fine() -> None:
     read(data={"train": "t", "val": "", "val_size": 0.3})
+    read(data={"train": "t", "unlabeled": ["u"], "unlabeled_min_words": 5, "unlabeled_sentences": True})
+    read(data={"train": "t", "augment": 1, "augment_ways": ["span"]})
     read(data={"train": "t", "val": "v", "test_size": 0.95})  # the 10 % of val are not cut
     read(data={"train": "t", "val": "validation", "test": "test", "hub": "a/b", "hub_config": "c"})
     read(teacher={"train": False, "label_map": {"a": "good"}, "max_length": 64, "model": "x"})
@@ -475,6 +494,15 @@ def test_keys_that_came_later_are_no_part_of_what_was_made_without_them(kind: st
     plain, given = ({"kind": kind}, {"kind": kind, "recovery_epochs": 1} | later)
     (one, other) = read(students=students(plain, given)).students
     assert set(other.model_dump()) - set(one.model_dump()) == {*later, "recovery_epochs"}
+
+
+def test_keys_of_data_that_came_later_are_no_part_of_what_was_made_without_them() -> None:
+    later = {"unlabeled_sentences": True, "unlabeled_min_words": 3, "unlabeled_max_words": 9, "unlabeled_limit": 5}
+    later |= {"augment": 1, "augment_ways": ["mask"]}
+    plain = {"train": "t", "unlabeled": ["u"]}
+    one, other = (read(data=data).data.model_dump() for data in (plain, plain | later))
+    assert other == one | later
+    assert not later.keys() & one.keys()
 
 
 def test_a_student_with_its_own_loss_inherits_what_that_reads() -> None:

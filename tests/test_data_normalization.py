@@ -13,8 +13,8 @@ from understudy.config import DataConfig
 from understudy.data import normalize
 from understudy.errors import DataError
 
-NAMES = ["html", "nfc", "users", "links"]
-ORDERS = [list(order) for size in range(5) for order in itertools.permutations(NAMES, size)]
+NAMES = ["html", "nfc", "users", "links", "treebank", "lower"]
+ORDERS = [list(order) for size in range(7) for order in itertools.permutations(NAMES, size)]
 PIECES = [
     "&",
     "amp;",
@@ -33,6 +33,10 @@ PIECES = [
     "e",
     "\u0301",
     "\0",
+    "n't",
+    "..",
+    '"',
+    "İ",
 ]
 TEXTS = st.one_of(
     st.lists(st.sampled_from(PIECES), max_size=14).map("".join),
@@ -51,6 +55,8 @@ TEXTS = st.one_of(
         (["links"], "see https://t.co/x?y=1 or www.a.org/b, awww.cute", "see http or http awww.cute"),
         (["users", "links"], "https://x.org/@ann", "http"),
         (["nfc"], "  a \t\n b  ", "a b"),
+        (["lower"], "A STRASSE İ", "a strasse i\u0307"),
+        (["lower", "nfc"], "É", "é"),
         ([], "  a <br> \t b  ", "  a <br> \t b  "),
     ],
 )
@@ -67,8 +73,9 @@ def test_options_apply_in_the_given_order() -> None:
 
 def test_an_unknown_option_is_refused() -> None:
     with pytest.raises(DataError) as error:
-        normalize("a", ["html", "lower"])
-    assert str(error.value) == "unknown text normalisation 'lower'; expected html, nfc, users, links"
+        normalize("a", ["html", "upper"])
+    expected = "unknown text normalisation 'upper'; expected html, nfc, users, links, treebank, lower"
+    assert str(error.value) == expected
 
 
 def test_every_option_of_a_recipe_is_known() -> None:

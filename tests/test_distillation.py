@@ -181,6 +181,17 @@ def test_a_teacher_whose_layers_differ_can_be_cut(finished_run: Path, tmp_path: 
         assert model.config.layer_types == ["sliding_attention", "full_attention"]
 
 
+@pytest.mark.parametrize("config", [cnn(), cut()], ids=["textcnn", "cut"])
+def test_no_text_without_a_label_reaches_a_twin(stage: Stage, tmp_path: Path, config: StudentConfig) -> None:
+    """Their number alone does: it decides the steps."""
+    other = Stage(stage.teacher, tmp_path, prepare_few(tmp_path, "numbat"))
+    one, two = (read_split(place.data / "unlabeled.parquet", "unlabeled") for place in (stage, other))
+    assert not set(one.texts) & set(two.texts)
+    twins, students = ([place.distill(config, use_teacher=use) for place in (stage, other)] for use in (False, True))
+    assert weights(twins[0]) == weights(twins[1])
+    assert weights(students[0]) != weights(students[1])
+
+
 @pytest.mark.parametrize("epochs", [2, 4])
 def test_a_twin_has_the_same_budget_of_steps(stage: Stage, epochs: int) -> None:
     student, twin = (stage.distill(cnn(epochs=epochs), use_teacher=use) for use in (True, False))

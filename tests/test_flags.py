@@ -12,6 +12,7 @@ import tiny
 import understudy.training
 from making import make
 from understudy import cli
+from understudy.cascade_settings import CascadeConfig
 from understudy.config import (
     BenchmarkConfig,
     CalibrateConfig,
@@ -29,13 +30,14 @@ from understudy.space import TuneConfig
 @pytest.mark.parametrize(
     ("command", "section", "left_out"),
     [
-        ("prepare", DataConfig, {"unlabeled", "normalize"}),
+        ("prepare", DataConfig, {"unlabeled", "normalize", "augment_ways"}),
         ("train", TeacherConfig, {"label_map", "kind", "variants"}),
         ("label", LabelConfig, set()),
         ("distill", DistillConfig, {"layer_map"}),
         ("export", ExportConfig, set()),
         ("quantize", QuantizeConfig, set()),
         ("calibrate", CalibrateConfig, set()),
+        ("cascade", CascadeConfig, set()),
         ("tune", TuneConfig, {"space"}),
         ("benchmark", BenchmarkConfig, {"pipeline"}),
     ],

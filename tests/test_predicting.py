@@ -25,8 +25,11 @@ from numpy.typing import NDArray
 
 import understudy
 from understudy.artifact import TextConfig
+from understudy.choice import Choice, asked_for
 from understudy.commands.predict import command
 from understudy.data.formats import CHUNK
+from understudy.data.task import Task
+from understudy.decision import Decision
 from understudy.errors import DataError, MissingExtraError, RecipeError, UnderstudyError, WorkError
 from understudy.predicting import Summary, predict_file
 from understudy.progress import Silent
@@ -50,10 +53,10 @@ class Fake:
 
     labels = ("bad", "good")
     artifact = SimpleNamespace(text=TextConfig(("html",), 64))
-    task = SimpleNamespace(multi=False)
+    task = Task("mood", labels)
 
-    def chosen(self, probabilities: NDArray[np.float64]) -> tuple[str, ...]:
-        return (self.labels[int(probabilities.argmax())],)
+    def choice(self, *asked: Any, **named: Any) -> Choice:
+        return asked_for(self.task, Decision(), *asked, **named)
 
     def __init__(self, failure: BaseException | None = None, after: int = 0) -> None:
         self.failure, self.after, self.seen = failure, after, 0

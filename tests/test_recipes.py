@@ -84,14 +84,18 @@ def write_data(raw: dict[str, Any], directory: Path) -> None:
     directory.mkdir()
     if "path" in raw["teacher"]:
         shutil.copyfile(HOME / raw["teacher"]["path"], directory / raw["teacher"]["path"])
-    for split, rows in (("train", 240), ("val", 60), ("test", 60)):
-        name = data.get(split, "")
+    named = [(split, data.get(split, ""), rows) for split, rows in (("train", 240), ("val", 60), ("test", 60))]
+    named += [("unlabeled", name, 80) for name in data.get("unlabeled", [])]
+    for split, name, rows in named:
         if not name or name.startswith("starter:"):
             continue
         file = directory / (name if "." in name else f"{name}.csv")
-        texts = [text for text, _ in tiny.rows(rows, seed=len(split))]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        texts = [text for text, _ in tiny.rows(rows, seed=len(f"{split}{name}" if split == "unlabeled" else split))]
         table = [{data.get("text", "text"): f"{text} {label}", data.get("label", "label"): label}
                  for text, label in zip(texts, rng.choices(labels, k=rows), strict=True)]  # fmt: skip
+        if split == "unlabeled":
+            table = [{data.get("text", "text"): f"{text}. That is all of it!"} for text in texts]
         if file.suffix == ".parquet":
             import pyarrow as pa
             import pyarrow.parquet as pq
@@ -185,6 +189,21 @@ def test_the_search_of_a_recipe_runs(models: dict[str, str], tmp_path: Path) -> 
     assert set(found["params"]) == {"temperature", "soft_weight", "learning_rate"}
     assert sum(found["trials"].values()) == 2
     assert (tmp_path / "run/tune/tinybert/hypersearch.csv").exists()
+
+
+@pytest.mark.parametrize(("name", "what"), [("sst2-students", "sentences"), ("tweet-sentiment-students", "texts")])
+def test_a_recipe_with_a_transfer_set_finds_it(name: str, what: str, tmp_path: Path) -> None:
+    path = HOME / f"{name}.toml"
+    write_data(tomllib.loads(path.read_text(encoding="utf-8")), tmp_path / "data")
+    recipe = load_recipe(path)
+    made = prepare(recipe.task, recipe.data, tmp_path / "made", tmp_path / "data", seed=recipe.seed).measurements
+    assert [origin["what"] for origin in made["unlabeled"].values()] == [what] * len(recipe.data.unlabeled)
+    assert all(origin["rows"] >= 60 for origin in made["unlabeled"].values())
+
+
+def test_no_recipe_learns_on_the_test_texts_of_a_data_set() -> None:
+    for path in RECIPES:
+        assert not [name for name in load_recipe(path).data.unlabeled if re.search("test|dev|val", name)], path
 
 
 def test_every_model_of_a_recipe_has_an_architecture() -> None:

@@ -297,7 +297,18 @@ def test_the_data_stage_record_is_understood(results: Score) -> None:
         "rows": {"train": 3}, "counts": {"train": split["classes"]}, "majority": {"train": 0.66},
         "dropped": {"train: duplicate": 4},
     }  # fmt: skip
-    assert data == expected | {"of_the_teacher": {}}
+    assert data == expected | {"of_the_teacher": {}, "unlabeled": {}}
+
+
+def test_texts_without_a_label_are_told_of(results: Score) -> None:
+    origin = {"name": "u.csv", "what": "sentences", "texts": 1200, "made": 7000, "rows": 6543}
+    told = results | {"data": results["data"] | {"unlabeled": {"unlabeled0": origin}}}
+    table = next(table for table in data_tables(prepared(told)) if table.title == "Texts without a label")
+    assert [[cell.text for cell in row] for row in table.rows] == [["u.csv", "sentences", "1,200", "7,000", "6,543"]]
+    said = "it learned what the teacher says of 6,543 texts without a label"
+    cards = {model["role"]: model_card(told, model) for model in told["models"]}
+    assert said in cards["student"] and said not in cards["teacher"]
+    assert "without a label" not in model_card(results, told["models"][-1])
 
 
 def test_logits_of_other_texts_are_refused(benchmark: Path, tmp_path: Path) -> None:

@@ -94,15 +94,15 @@ class Failing(Silent):
         yield advance
 
 
-def prepare_few(home: Path) -> Path:
+def prepare_few(home: Path, mark: str = "wombat") -> Path:
     """Splits of 100, 40 and 10 texts and 50 without a label; the file of the test split cannot be read.
 
-    Every text of val has the word quokka, every unlabelled one the word wombat.
+    Every text of val has the word quokka, every unlabelled one the word `mark`.
     """
     pairs = tiny.rows(200, seed=6)
     tiny.write_csv(home / "train.csv", pairs[:100])
     tiny.write_csv(home / "val.csv", [(f"quokka {text}", label) for text, label in pairs[100:140]])
-    tiny.write_csv(home / "more.csv", [(f"wombat {text}", "") for text, _ in pairs[140:190]])
+    tiny.write_csv(home / "more.csv", [(f"{mark} {text}", "") for text, _ in pairs[140:190]])
     tiny.write_csv(home / "test.csv", pairs[190:])
     task = TaskConfig(name="tiny", labels=list(tiny.LABELS))
     files = DataConfig(train="train.csv", val="val.csv", test="test.csv", unlabeled=["more.csv"])

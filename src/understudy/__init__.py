@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from .annotating import annotate
     from .benchmarking import benchmark
     from .calibration import calibrate
+    from .cascading import cascade
     from .choosing import choose
     from .fetching import fetch
+    from .operating import operate
     from .preparation import prepare
     from .pseudo_labeling import pseudo_label
     from .pushing import push
@@ -24,14 +26,14 @@ if TYPE_CHECKING:
     from .reporting import report
 
 __all__ = [
-    "Artifact", "Classifier", "Prediction", "UnderstudyError", "annotate", "benchmark", "calibrate", "choose",
-    "fetch", "prepare", "pseudo_label", "push", "quantize", "report",
+    "Artifact", "Classifier", "Prediction", "UnderstudyError", "annotate", "benchmark", "calibrate", "cascade", "choose",
+    "fetch", "operate", "prepare", "pseudo_label", "push", "quantize", "report",
 ]  # fmt: skip
 
 _STAGES = {
-    "annotate": "annotating", "benchmark": "benchmarking", "calibrate": "calibration", "choose": "choosing",
-    "fetch": "fetching", "prepare": "preparation", "pseudo_label": "pseudo_labeling", "push": "pushing",
-    "quantize": "quantization", "report": "reporting",
+    "annotate": "annotating", "benchmark": "benchmarking", "calibrate": "calibration", "cascade": "cascading",
+    "choose": "choosing", "fetch": "fetching", "operate": "operating", "prepare": "preparation",
+    "pseudo_label": "pseudo_labeling", "push": "pushing", "quantize": "quantization", "report": "reporting",
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from . import speed
 from .answers import Answers, noted
 from .artifact import Artifact, Plan, finished, writing
 from .calibration_metrics import calibration_study
-from .classifier import TOKENIZER_FILE, decision_of, note_on_arithmetic
+from .classifier import DEFER_BELOW, TOKENIZER_FILE, decision_of, note_on_arithmetic
 from .config import BenchmarkConfig
 from .controls import Control, bag_of_words, majority
 from .data.storing import read_split
@@ -78,7 +78,7 @@ def benchmark(
                 answers[lead.key], rows = Answers(found, decision), [lead.row(decision)]
         answers |= _answers(entries, controls, test, config.provider, progress)
         known = _validation_logits(entries, val, config.provider, progress) | (lead.validation(val) if lead else {})
-        rows += [_describe(entry, out.parent) for entry in entries]
+        rows += [_describe(e, out.parent) | e.of_cascade(test.texts, config.provider) for e in entries]
         rows += [_describe_control(control) for control in controls]
         _add_quality(rows, answers, test, source.task, config, seed)
         _add_calibration(rows, answers, known, test, val, config, seed)
@@ -100,8 +100,8 @@ def benchmark(
 
 def _decided(artifact: Artifact) -> str:
     """What decides an artifact's answers beside its files."""
-    thresholds = artifact.decision.get("thresholds")
-    return f"{artifact.temperature}" + (f":{thresholds}" if thresholds else "")
+    limits = artifact.decision.get("thresholds") or artifact.decision.get(DEFER_BELOW)
+    return f"{artifact.temperature}" + (f":{limits}" if limits else "")
 
 
 def _aim(entries: Sequence[Entry]) -> tuple[Any, ...]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from .artifact import Artifact
+from .choice import Choice, asked_for
 from .data.task import Task
 from .decision import Decision
 from .errors import ArtifactError, InputError, WorkError, first_line
@@ -22,6 +24,8 @@ from .tokenization import TextEncoder, Tokens, batches
 
 MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
+CASCADE = "cascade"  # the variant of an artifact that holds others, its members
+DEFER_BELOW = "defer_below"  # in its decision: the confidence from which on a member answers
 LABELS_KEY = "labels"  # of the ONNX file's metadata: the label names as a JSON list, in the order of the logits
 
 _PACKAGES = {"cuda": "onnxruntime-gpu", "tensorrt": "onnxruntime-gpu", "openvino": "onnxruntime-openvino"}
@@ -37,8 +41,9 @@ TOKENS_PER_RUN = 1024
 class Prediction:
     """The chosen label, its calibrated probability, all of them by label, and the labels that apply.
 
-    Where a text has one label, `labels` holds that one. In a multi-label task it holds those whose probability is at
-    least their threshold, in the task's order, and may be empty; `label` is then merely the likeliest one.
+    Where a text has one label, `labels` holds that one, and none if `label` is "abstained". In a multi-label task it
+    holds those whose probability is at least their threshold, in the task's order, and may be empty; `label` is then
+    merely the likeliest one.
     """
 
     label: str
@@ -87,40 +92,49 @@ class Classifier:
 
     @classmethod
     def load(cls, path: str | Path, threads: int | None = None, provider: str = "cpu") -> Classifier:
-        """Open an artifact directory after checking the SHA-256 of its files; raises ArtifactError.
+        """Open an artifact directory, a cascade too, after checking the SHA-256 of its files; raises ArtifactError.
 
         `threads`: how many texts or groups of texts are worked on at once; by default one per available core.
         `provider`: cpu, cuda, tensorrt or openvino; raises InputError where it cannot run the model.
         """
-        return cls(Artifact.load(Path(path), "model", verify=True), threads, provider)
+        return open_classifier(Artifact.load(Path(path), "model", verify=True), threads, provider)
 
     @property
     def nodes(self) -> dict[str, int]:
         """How many nodes of the graph each of onnxruntime's providers runs."""
         return nodes_by_provider(self._session)
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+    def predict(
+        self,
+        texts: Sequence[str],
+        *,
+        abstain_below: float | None = None,
+        thresholds: Mapping[str, float] | None = None,
+    ) -> list[Prediction]:
         """One prediction per text, in order; a text in which nothing can be seen gets one like any other.
 
-        `predict_file` and the command line, which know rows without a text, give these no label.
+        `predict_file` and the command line, which know rows without a text, give these no label. For `abstain_below`
+        and `thresholds` by label see `choice`.
         """
-        rows = self.predict_proba(texts)
+        choice = self.choice(abstain_below, thresholds)
         return [
             Prediction(
-                self.labels[best],
-                float(row[best]),
+                choice.label(row),
+                choice.confidence(row),
                 dict(zip(self.labels, map(float, row), strict=True)),
-                self.chosen(row),
+                choice.labels(row),
             )
-            for row, best in zip(rows, rows.argmax(axis=1), strict=True)
+            for row in self.predict_proba(texts)
         ]
 
-    def chosen(self, probabilities: NDArray[np.float64]) -> tuple[str, ...]:
-        """The labels that apply to a text with these calibrated probabilities, (labels,)."""
-        if not self.task.multi:
-            return (self.labels[int(probabilities.argmax())],)
-        applies = self.decision.applies(probabilities)
-        return tuple(label for label, there in zip(self.labels, applies, strict=True) if there)
+    def choice(self, abstain_below: float | None = None, thresholds: Mapping[str, float] | None = None) -> Choice:
+        """How probabilities become labels; raises InputError for what the task cannot be asked.
+
+        Of one label per text: with `abstain_below` the label is "abstained" where none is as probable; with a threshold
+        of a label this one is given from it on, and below it the likeliest of the others. In a multi-label task
+        `thresholds` replace those of the artifact.
+        """
+        return asked_for(self.task, self.decision, abstain_below, thresholds)
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Calibrated probabilities (n, labels), in order; they sum to 1 but in a multi-label task."""
@@ -128,11 +142,7 @@ class Classifier:
 
     def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Raw logits (n, labels), in order, before any temperature."""
-        if isinstance(texts, str):
-            raise TypeError('predict takes a list of texts: predict(["…"]), not predict("…")')
-        strange = next((text for text in texts if not isinstance(text, str)), "")
-        if strange != "":
-            raise TypeError(f"predict takes texts, got {strange!r:.60}; leave it out")
+        _check_texts(texts)
         result = np.empty((len(texts), len(self.labels)), dtype=np.float32)
         tokens = self._encoder.encode(texts)
         groups = list(batches(tokens, TOKENS_PER_RUN))
@@ -150,6 +160,67 @@ class Classifier:
         return logits.astype(np.float32, copy=False)
 
 
+class Cascade(Classifier):
+    """Classifiers from cheap to large: each answers the texts that it is sure enough of, the last one the rest.
+
+    A member answers where its own calibrated confidence is at least the cascade's threshold. That depends on the text
+    alone, so that an answer never depends on its neighbours here either; probabilities are those of the member that
+    answered.
+    """
+
+    def __init__(self, artifact: Artifact, threads: int | None = None, provider: str = "cpu") -> None:
+        threshold = artifact.decision.get(DEFER_BELOW)
+        if artifact.task is None or not isinstance(threshold, float):
+            raise ArtifactError(f"{artifact.path}: the cascade lacks its task or its threshold; make it again")
+        self.artifact, self.task, self.labels = artifact, artifact.task, artifact.task.labels
+        self.decision = decision_of(artifact)
+        self.threads = threads or available_cores()
+        self.defer_below = threshold
+        self.members = [Classifier(member, threads, provider) for member in members_of(artifact)]
+
+    @property
+    def nodes(self) -> dict[str, int]:
+        """How many nodes of the members' graphs each of onnxruntime's providers runs."""
+        return dict(sum((Counter(member.nodes) for member in self.members), Counter[str]()))
+
+    def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Logits (n, labels) of the members that answered, in order, each divided by its member's temperature."""
+        return self.answer(texts)[0]
+
+    def answer(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The same, and which member answered each text, (n,)."""
+        _check_texts(texts)
+        result = np.empty((len(texts), len(self.labels)), dtype=np.float32)
+        answered_by = np.zeros(len(texts), dtype=np.int64)
+        left = np.arange(len(texts))
+        for place, member in enumerate(self.members):
+            if not len(left):
+                break
+            logits = member.logits([texts[row] for row in left.tolist()])
+            result[left], answered_by[left] = logits / member.decision.temperature, place
+            left = left[member.decision.probabilities(logits).max(axis=1) < self.defer_below]
+        return result, answered_by
+
+
+def open_classifier(artifact: Artifact, threads: int | None = None, provider: str = "cpu") -> Classifier:
+    """The classifier of an artifact whose files were checked: one model or a cascade."""
+    kind = Cascade if artifact.details.get("variant") == CASCADE else Classifier
+    return kind(artifact, threads, provider)
+
+
+def members_of(artifact: Artifact) -> list[Artifact]:
+    """The artifacts inside a cascade, cheap to large; none in any other."""
+    return [Artifact.load(artifact.path / name, "model") for name in artifact.details.get("members", ())]
+
+
+def _check_texts(texts: Sequence[str]) -> None:
+    if isinstance(texts, str):
+        raise TypeError('predict takes a list of texts: predict(["…"]), not predict("…")')
+    strange = next((text for text in texts if not isinstance(text, str)), "")
+    if strange != "":
+        raise TypeError(f"predict takes texts, got {strange!r:.60}; leave it out")
+
+
 def decision_of(artifact: Artifact) -> Decision:
     """How the answers of an artifact are decided."""
     thresholds = tuple(map(float, artifact.decision.get("thresholds", ())))
@@ -158,6 +229,8 @@ def decision_of(artifact: Artifact) -> Decision:
 
 def note_on_arithmetic(artifact: Artifact) -> str:
     """What to say of an INT8 file that was calibrated and checked on a CPU of another kind than this one."""
+    if inside := members_of(artifact):
+        return next(filter(None, map(note_on_arithmetic, inside)), "")
     made_on = artifact.details.get("instruction_set")
     quantized = str(artifact.details.get("variant")).startswith("int8")
     if not quantized or made_on is None or has_vnni(made_on) == has_vnni(instruction_set()):

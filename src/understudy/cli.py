@@ -27,6 +27,8 @@ COMMANDS = {  # name: (what it does, the module in `commands` that holds it)
     "export": ("Turn a trained model into ONNX", "stages"),
     "quantize": ("Turn ONNX FP32 into INT8 or FP16", "stages"),
     "calibrate": ("Fit the temperature of an ONNX artifact", "stages"),
+    "cascade": ("Let a large model answer only where small ones are unsure", "cascade"),
+    "operate": ("Find the threshold of a label for a precision or a recall", "operate"),
     "benchmark": ("Measure and compare models on a labelled file", "benchmark"),
     "choose": ("Say which measured file to ship, by limits of size, speed and quality", "choose"),
     "report": ("Write the report of a benchmark", "stages"),

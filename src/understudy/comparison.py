@@ -23,6 +23,7 @@ from .config import BenchmarkConfig
 from .data.reading import read_labeled
 from .data.task import Split, Task
 from .decision import Decision
+from .entries import Entry
 from .errors import InputError
 from .kinds import SEPARATOR
 from .label_mapping import label_permutation
@@ -85,6 +86,7 @@ def compare_on_file(
                 "name": names[model], "bytes": _bytes(artifact) if artifact else None,
                 "metrics": {"file": {name: estimate.to_dict() for name, estimate in estimates.items()}},
                 **found.facts(),
+                **(Entry.of(artifact.path).of_cascade(split.texts, config.provider) if artifact else {}),
             }
         )  # fmt: skip
     pairs = combinations([names[model] for model in models], 2)
@@ -183,7 +185,7 @@ def _ships(artifact: Artifact) -> bool:
 
 def _bytes(artifact: Artifact) -> int:
     """All that it takes; the epochs that a training kept are no part of the model."""
-    return artifact.bytes_of(*(name for name in artifact.files if "/" not in name))
+    return artifact.bytes_of(*(name for name in artifact.files if _ships(artifact) or "/" not in name))
 
 
 def _answer(

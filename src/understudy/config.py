@@ -14,20 +14,20 @@ from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
+from .data_settings import DataConfig as DataConfig
 from .distill_settings import DistillConfig as DistillConfig
 from .errors import RecipeError
 from .explaining import Kinds, explain
-from .kinds import SEPARATOR
 from .sections import BenchmarkConfig as BenchmarkConfig
 from .sections import ExportConfig as ExportConfig
 from .sections import LabelConfig as LabelConfig
 from .sections import LabelPolicy as LabelPolicy
 from .sections import OptimizationConfig as OptimizationConfig
 from .sections import Pretrained as Pretrained
-from .sections import Proportion, Variant
 from .sections import QuantizeConfig as QuantizeConfig
 from .sections import Section as Section
 from .sections import TeacherConfig as TeacherConfig
+from .sections import Variant
 from .soft_terms import FOLDED_STATES, LAYER_TERMS, TWO_LABELS, inherited
 from .space import STUDENT_ALONE, TuneConfig, search_space
 from .student_settings import STUDENT_KINDS as STUDENT_KINDS
@@ -41,61 +41,11 @@ from .task_settings import CalibrateConfig as CalibrateConfig
 from .task_settings import TaskConfig as TaskConfig
 from .task_settings import check_kind, check_variants
 from .teachers import TEACHER_KINDS as TEACHER_KINDS
-from .teachers import AnyTeacher, only_of_one_label, unread_settings
+from .teachers import AnyTeacher, TableTeacher, only_of_one_label, unread_settings
 
-Normalization = Literal["html", "nfc", "users", "links"]
 TableFormat = Literal["csv", "parquet"]
 FORMATS: tuple[TableFormat, ...] = ("csv", "parquet")
 S = TypeVar("S", bound=Section)
-
-
-class DataConfig(Section):
-    """Where the texts are and how they are cut into splits."""
-
-    train: str = Field(description="file of labelled texts, its URL#sha256=HEX, or a split name with `hub`")
-    train_labels: bool = Field(
-        True, description="false: labels in `train` are not read; students learn from a ready teacher alone"
-    )
-    val: str = Field("", description="validation file or split; empty: cut from train")
-    test: str = Field("", description="test file or split; empty: cut from train")
-    unlabeled: list[str] = Field([], description="files of texts without labels, added to the transfer set")
-    hub: str = Field(
-        "", description="data set on the Hugging Face hub (NAME[@REVISION]), of which train, val, test are splits"
-    )
-    hub_config: str = Field("", description="configuration of the hub data set")
-    text: str = Field("text", description="column of the text")
-    label: str = Field(
-        "label", description="column of the label: a declared name, or its index; multi: a list of them, or one cell; "
-        "empty: a column of 0 and 1 for each label, with its name",
-    )  # fmt: skip
-    label_separator: str = Field(
-        SEPARATOR, min_length=1, description="multi: what stands between the labels in a cell; empty cell: no label"
-    )
-    val_size: Proportion = Field(0.1, description="share cut for validation when `val` is empty")
-    test_size: Proportion = Field(0.1, description="share cut for test when `test` is empty")
-    limit: int = Field(0, ge=0, description="at most this many training rows, a stratified subset; 0: all")
-    test_limit: int = Field(0, ge=0, description="at most this many test rows, a stratified subset; 0: all")
-    group_by: str = Field(
-        "", description="column whose equal values stay in one split, or `containment`, or `near_duplicates`"
-    )
-    normalize: list[Normalization] = Field(["html", "nfc"], description="text normalisation, in this order")
-
-    @model_validator(mode="after")
-    def _sizes(self) -> Self:
-        cuts = {name: getattr(self, f"{name}_size") for name in ("val", "test") if not getattr(self, name)}
-        for name in {"val", "test"} - set(cuts):
-            if f"{name}_size" in self.model_fields_set:
-                raise ValueError(f"{name}_size is for a {name} split cut from train, and {name} is given: remove one")
-        for name, size in cuts.items():
-            if not size:
-                raise ValueError(f"without a `{name}` file, {name}_size must be above 0")
-        if sum(cuts.values()) >= 1:
-            raise ValueError("val_size + test_size must leave rows to train on")
-        if self.hub_config and not self.hub:
-            raise ValueError("hub_config needs hub")
-        if not self.train_labels and not self.test:
-            raise ValueError("without train_labels a test split cut from train has no labels: set test")
-        return self
 
 
 class Recipe(Section):
@@ -147,6 +97,8 @@ class Recipe(Section):
             raise ValueError(vain)
         if not self.data.train_labels:
             self._without_gold()
+        if self.data.augment and isinstance(self.teacher, TableTeacher):
+            raise ValueError("data.augment makes texts that are in no table: set it to 0, or take another teacher")
         if len(self.task.labels) == 2 and any(student.loss == "dkd" for student in self.students):
             raise ValueError(TWO_LABELS)
         if self.labelling.folds and self.labelling.hidden_states:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 from .answering import ANSWERS, answer_test
 from .answers import noted
 from .artifact import Artifact
+from .classifier import CASCADE, DEFER_BELOW, Cascade, open_classifier
 from .data.task import Split
 from .decision import Decision
+from .estimates import wilson
 from .progress import Progress
 from .soft_labels import read_labels
 from .thresholds import fit_thresholds
@@ -50,12 +53,22 @@ class Entry:
     @property
     def variant(self) -> str:
         """fp32, fp16, int8, or a form that torch runs."""
-        return str(self.artifact.details["variant"])
+        return str(self.artifact.details.get("variant", "torch"))
 
     @property
     def key(self) -> str:
         """name/variant"""
         return f"{self.name}/{self.variant}"
+
+    def of_cascade(self, texts: Sequence[str], provider: str) -> dict[str, Any]:
+        """What results.json has of a cascade alone: its promise, and who answers how many of these texts."""
+        classifier = open_classifier(self.artifact, provider=provider) if self.variant == CASCADE else None
+        if not isinstance(classifier, Cascade):
+            return {}
+        by, names = classifier.answer(texts)[1], [member.artifact.path.name for member in classifier.members]
+        answered = {name: wilson(int((by == i).sum()), len(by)).to_dict() for i, name in enumerate(names)}
+        promise = self.artifact.measurements.get("certificate")
+        return {"cascade": {DEFER_BELOW: classifier.defer_below, "certificate": promise, "answered": answered}}
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@
     │   ├── RecipeError        a recipe, a flag, a combination of them
     │   └── ArtifactError      a directory that is not, or no longer, what a stage wrote
     ├── MissingExtraError   2: an optional dependency is not installed; names the pip command
+    ├── UncertifiedError    3: the work is done, and what was asked for cannot be shown
     └── WorkError           1: the input was fine and the work failed
 
 A message says what was asked, what was found, what was expected and what to do next.
@@ -45,6 +46,12 @@ class MissingExtraError(UnderstudyError):
 
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(f"{feature} needs an extra: pip install 'understudy[{extra}]'")
+
+
+class UncertifiedError(UnderstudyError):
+    """What was asked for cannot be shown with these models and this many texts; nothing is written."""
+
+    exit_code = 3
 
 
 class WorkError(UnderstudyError):

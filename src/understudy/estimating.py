@@ -32,7 +32,7 @@ from .distill_settings import Pruning
 from .errors import ArtifactError
 from .layer_checks import check_layers
 from .pipeline import Step, plan
-from .preparation import digests, task_of
+from .preparation import digests, origin_lines, task_of
 from .progress import Silent
 from .students import twins, variants_of
 from .teachers import EndpointTeacher, TableTeacher
@@ -61,6 +61,7 @@ class Forecast:
     disk_bytes: int
     teacher_calls: int
     rows: dict[str, int]
+    unlabeled: list[str]  # a line for each origin of unlabelled texts
     bill: Bill | None = None  # of an endpoint
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,6 +74,7 @@ class Forecast:
         rows = ", ".join(f"{name} {count}" for name, count in self.rows.items())
         lines += [
             f"rows: {rows}",
+            *self.unlabeled,
             f"teacher calls: {self.teacher_calls}" if self.bill is None else f"teacher: about {self.bill}",
             f"time: about {_duration(self.seconds)} on this machine"
             + (", without the time that the endpoint takes" if self.bill and self.bill.calls else ""),
@@ -99,15 +101,17 @@ def estimate(recipe: Recipe, out: Path, base: Path | None) -> Forecast:
         "train": len(prepared.train), "val": len(prepared.val), "test": len(prepared.test),
         "unlabeled": len(prepared.unlabeled),
     }  # fmt: skip
-    words = prepared.counts["splits"]["train"]["mean_words"]
+    words, unlabeled_words = (prepared.counts["splits"][name]["mean_words"] for name in ("train", "unlabeled"))
     longest = recipe.teacher.max_length if isinstance(recipe.teacher, TeacherConfig) else MAX_LENGTH
-    length = min(longest, words * _PIECES_PER_WORD + 2)
+    length, unlabeled_length = (min(longest, mean * _PIECES_PER_WORD + 2) for mean in (words, unlabeled_words))
     teacher = _teacher_size(recipe)
     students = {student.name: _student_size(student, teacher) for student in recipe.students}
     steps = list(plan(recipe, out, base, Silent()))
     standing = _standing(steps, out, digests(recipe.data, base), recipe.seed)
     to_do = [step.out for step in steps if not standing[step.out]]
-    work = _work(recipe, rows, teacher, students)
+    # Sentences of reviews may be twice as long as the labelled phrases: counted as so many more of these.
+    alike = rows | {"unlabeled": rows["unlabeled"] * unlabeled_length / length}
+    work = _work(recipe, alike, teacher, students)
     seconds = sum(work.get(name, 0.0) for name in to_do) * length / (_products_per_second() * _UTILIZATION)
     overhead = sum(_OVERHEAD.get(name.rpartition("/")[2], 0.0) for name in to_do)
     asked = _asked(recipe, prepared, to_do)
@@ -117,7 +121,7 @@ def estimate(recipe: Recipe, out: Path, base: Path | None) -> Forecast:
     calls = bill.calls if bill else len(asked)
     disk = _disk(recipe, teacher, students) + int((rows["train"] + rows["unlabeled"]) * _stored_bytes(recipe, length))
     disk += int(rows["test"] * _predicted_bytes(recipe, words))
-    return Forecast(list(standing.items()), seconds + overhead, disk, calls, rows, bill)
+    return Forecast(list(standing.items()), seconds + overhead, disk, calls, rows, origin_lines(prepared.counts), bill)
 
 
 def _asked(recipe: Recipe, prepared: Prepared, to_do: Sequence[str]) -> list[str]:
@@ -157,7 +161,7 @@ def _kept(step: Step, out: Path) -> bool:
     return same and step.inputs.items() <= artifact.inputs.items()
 
 
-def _work(recipe: Recipe, rows: Mapping[str, int], teacher: _Size, students: Mapping[str, _Size]) -> dict[str, float]:
+def _work(recipe: Recipe, rows: Mapping[str, float], teacher: _Size, students: Mapping[str, _Size]) -> dict[str, float]:
     """Products per token of length, by step; a training step is three forward passes."""
     transfer, timed = rows["train"] + rows["unlabeled"], recipe.benchmark.speed_texts * recipe.benchmark.repeats * 8
     work, measured = {}, (rows["val"] + rows["test"] + 2 * timed) * teacher.per_token

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -21,6 +21,7 @@ from .kinds import SEPARATOR
 from .progress import Progress, Silent
 
 if TYPE_CHECKING:
+    from .choice import Choice
     from .classifier import Classifier
 
 _UNSEEN = {"Cc", "Cf", "Zs", "Zl", "Zp"}  # Unicode categories: controls, invisible marks, white space
@@ -28,10 +29,11 @@ _UNSEEN = {"Cc", "Cf", "Zs", "Zl", "Zp"}  # Unicode categories: controls, invisi
 
 @dataclass(frozen=True)
 class Summary:
-    """How many rows were written, and how many of them had no text and so got no label."""
+    """How many rows were written, how many of them had no text and so got no label, how many were abstained from."""
 
     rows: int
     empty: int
+    abstained: int = 0
 
 
 def predict_file(
@@ -45,6 +47,8 @@ def predict_file(
     prefix: str = "",
     overwrite: bool = False,
     excel_safe: bool = False,
+    abstain_below: float | None = None,
+    thresholds: Mapping[str, float] | None = None,
     progress: Progress | None = None,
 ) -> Summary:
     """Copy a table and add the columns `label`, `confidence` and, on request, `p_<label>` for each label.
@@ -55,17 +59,18 @@ def predict_file(
     None is standard input or output, in `format` (csv by default); the suffix of a file says what it is. A file is
     read twice, so that a bad row is found before the work. A row without text keeps its place and gets no prediction.
     `prefix` goes before the names of the new columns; `excel_safe` puts ' before cells that a spreadsheet would run.
+    `abstain_below` and `thresholds` are those of `Classifier.choice`: an unsure row's label is "abstained".
     Raises DataError, RecipeError for flags that contradict each other, WorkError when the output cannot be written,
     and BrokenPipeError when nobody reads standard output any more.
     """
     kind, out = _kinds(source, target, format, excel_safe)
     target = target and Path(os.path.realpath(target))
     check_target(source, target, overwrite)
-    multi = classifier.task.multi
+    multi, choice = classifier.task.multi, classifier.choice(abstain_below, thresholds)
     names = [f"{prefix}{name}" for name in (["labels"] if multi else ["label", "confidence"])]
     names += [f"{prefix}p_{label}" for label in classifier.labels] if probabilities else []
     table = open_table(source, kind, column, names, out)
-    rows = empty = 0
+    rows = empty = abstained = 0
     try:
         with (
             (progress or Silent()).track("predict", table.total) as advance,
@@ -74,17 +79,18 @@ def predict_file(
         ):
             for chunk, batch in table.chunks:
                 scores = score(classifier, texts_of(table.name, chunk, column))
-                write(chunk, batch, dict(zip(names, _columns(scores, classifier, out), strict=False)))
+                write(chunk, batch, dict(zip(names, _columns(scores, choice, out), strict=False)))
                 file.flush()
                 rows += len(scores)
                 empty += int(np.isnan(scores[:, 0]).sum())
+                abstained += sum(map(choice.abstains, scores))  # never from a row without text, whose scores are NaN
                 advance(len(scores))
     except BrokenPipeError:
         raise
     except OSError as error:
         reason = error.strerror or first_line(error)
         raise WorkError(f"{target or 'standard output'}: cannot be written: {reason}") from None
-    return Summary(rows, empty)
+    return Summary(rows, empty, abstained)
 
 
 def score(classifier: Classifier, texts: Sequence[str | None]) -> NDArray[np.float64]:
@@ -102,16 +108,20 @@ def _visible(text: str) -> bool:
     return any(unicodedata.category(character) not in _UNSEEN for character in text)
 
 
-def _columns(scores: NDArray[np.float64], classifier: Classifier, out: str) -> Iterator[list[Any]]:
+def _columns(scores: NDArray[np.float64], choice: Choice, out: str) -> Iterator[list[Any]]:
     """The values of label and confidence, or of labels, and each label's probability; None in rows without text."""
     filled = ~np.isnan(scores[:, 0])
-    chosen = [classifier.chosen(row) if there else None for row, there in zip(scores, filled, strict=True)]
-    if classifier.task.multi:
+
+    def column(of: Callable[[NDArray[np.float64]], Any]) -> list[Any]:
+        return [of(row) if there else None for row, there in zip(scores, filled, strict=True)]
+
+    if choice.task.multi:
         form = SEPARATOR.join if out in DELIMITERS else list
-        yield [None if labels is None else form(labels) for labels in chosen]
+        yield column(lambda row: form(choice.labels(row)))
     else:
-        yield [labels and labels[0] for labels in chosen]
-    for values in (*([] if classifier.task.multi else [scores.max(axis=1)]), *scores.T):
+        yield column(choice.label)
+        yield column(choice.confidence)
+    for values in scores.T:
         yield [value if there else None for value, there in zip(values.tolist(), filled, strict=True)]
 
 

@@ -5,7 +5,9 @@ understudy prepare RECIPE --out runs/x/data
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from .artifact import Artifact, Plan, TextConfig, finished, writing
 from .config import DataConfig, TaskConfig
@@ -65,9 +67,18 @@ def summary(prepared: Artifact) -> list[str]:
         majority = f"; always {split['majority']['label']}: {split['majority']['share']:.1%}" if classes else ""
         if split["rows"]:
             lines.append(f"{name:<10} {split['rows']:>8} rows  {classes}{majority}")
+    lines += origin_lines(prepared.measurements)
     for name, told in prepared.measurements.get("labels_of_the_teacher", {}).items():
         lines.append(f"{name}: {told['labelled']} labels are the teacher's; {told['unanswered']} texts left out")
     return lines
+
+
+def origin_lines(counts: Mapping[str, Any]) -> list[str]:
+    """A line for each file of unlabelled texts, and for the altered copies of train: what was made, what stayed."""
+    return [
+        f"  {origin:<10} {of['rows']:>6} of {of['made']} {of['what']}, from {of['texts']} texts in {of['name']}"
+        for origin, of in counts.get("unlabeled", {}).items()
+    ]
 
 
 def task_of(config: TaskConfig) -> Task:

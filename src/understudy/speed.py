@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from . import gpu
 from .artifact import Artifact
-from .classifier import Classifier, offered
+from .classifier import offered, open_classifier
 from .errors import WorkError
 from .machine import GPU_PROVIDERS, available_cores
 
@@ -93,7 +93,7 @@ def artifact_runner(artifact: Artifact, provider: str = "cpu") -> Runner:
 def logits_of(artifact: Artifact, texts: Sequence[str], provider: str = "cpu") -> NDArray[np.float32]:
     """Raw logits (n, labels) of an artifact: by `Classifier`, or where torch must run it by its worker."""
     if artifact.details.get("variant") not in TORCH_VARIANTS:
-        return Classifier(artifact, provider=provider).logits(texts)
+        return open_classifier(artifact, provider=provider).logits(texts)
     with workers([artifact_runner(artifact, provider)], available_cores()) as (worker,):
         return worker.logits(texts)
 

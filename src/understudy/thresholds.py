@@ -34,7 +34,7 @@ def fit_thresholds(
     `recall` the other way round; where none reaches it, the one that comes nearest, not `reached`. A label that no row
     has gets 1/2.
     """
-    return [_fit(column, truth, aim, target) for column, truth in zip(probabilities.T, labels.T, strict=True)]
+    return [fit_threshold(column, truth, aim, target) for column, truth in zip(probabilities.T, labels.T, strict=True)]
 
 
 def fitted_decision(logits: NDArray[np.float32], labels: Labels) -> Decision:
@@ -48,7 +48,8 @@ def fitted_decision(logits: NDArray[np.float32], labels: Labels) -> Decision:
     return Decision("multi", 1.0, tuple(threshold.value for threshold in fit_thresholds(sigmoid(logits), labels)))
 
 
-def _fit(probabilities: NDArray[np.float64], truth: Labels, aim: Aim, target: float) -> Threshold:
+def fit_threshold(probabilities: NDArray[np.float64], truth: Labels, aim: Aim, target: float) -> Threshold:
+    """The same of one label: its probabilities (n,), and whether it applies (n,)."""
     positives = int(truth.sum())
     if not positives:
         return Threshold(0.5, 0.0, 0.0, 0.0, reached=False)

@@ -176,6 +176,9 @@ def _print(results: dict[str, Any]) -> None:
     for model in results["models"]:
         click.echo(_row(model, metric))
     _print_devices(results["models"])
+    for model in (model for model in results["models"] if "cascade" in model):
+        shares = [f"{name} {100 * share['value']:.1f} %" for name, share in model["cascade"]["answered"].items()]
+        click.echo(f"{model['name']}: answered by {', '.join(shares)}")
     for pair in results["comparisons"]:
         d, p = pair["difference"], pair["mcnemar"]["p"]
         low, high = (100 * bound for bound in d["ci95"])

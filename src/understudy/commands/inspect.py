@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def command(artifact: Path, as_json: bool) -> None:
     """Say what ARTIFACT is, after checking the SHA-256 of every file in it."""
     from ..artifact import MANIFEST, Artifact
-    from ..classifier import note_on_arithmetic
+    from ..certificates import described
+    from ..classifier import DEFER_BELOW, note_on_arithmetic
 
     found = Artifact.load(artifact, verify=True)
     if as_json:
@@ -34,6 +35,10 @@ def command(artifact: Path, as_json: bool) -> None:
         **{name: value for name, value in found.details.items() if value is not None},
         "temperature": f"{found.temperature:.3f}" if "temperature" in found.decision else None,
         "thresholds": _thresholds(found),
+        "answers": f"from a confidence of {found.decision[DEFER_BELOW]:.4f} on, else the next member"
+        if DEFER_BELOW in found.decision
+        else None,
+        "certified": described(found.measurements["certificate"]) if "certificate" in found.measurements else None,
         "files": f"{len(found.files)}, {total / 1e6:.1f} MB, all as the manifest says",
         "seed": found.seed,
         "versions": ", ".join(f"{name} {version}" for name, version in found.versions.items()),

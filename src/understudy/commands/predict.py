@@ -34,6 +34,14 @@ _OF_FILES = ("target", "column", "format", "probabilities", "prefix", "overwrite
 @click.option("--prefix", default="", help="put this before the names of the new columns")
 @click.option("--overwrite", is_flag=True, help="replace an output file that exists")
 @click.option("--excel-safe", is_flag=True, help="put ' before CSV cells that a spreadsheet would run as formulas")
+@click.option(
+    "--abstain-below", type=float, metavar="P",
+    help="where the label's probability is lower say `abstained` instead (one label per text)",
+)  # fmt: skip
+@click.option(
+    "--threshold", "pairs", multiple=True, metavar="LABEL=P",
+    help="give LABEL from this probability on, and below it another, as `operate` finds it",
+)  # fmt: skip
 @click.option("--threads", type=click.IntRange(min=1), help="texts worked on at once [default: one per core]")
 @click.option(
     "--provider", type=click.Choice(list(PROVIDERS)), default="cpu", show_default=True,
@@ -48,6 +56,8 @@ def command(
     texts: tuple[str, ...],
     source: Path | None,
     target: Path | None,
+    abstain_below: float | None,
+    pairs: tuple[str, ...],
     threads: int | None,
     provider: str,
     as_json: bool,
@@ -57,14 +67,18 @@ def command(
 
     The columns of a file are kept, `label` and `confidence` are added; in a multi-label task `labels`, those that
     apply. Texts with nothing in them get no label;
-    they are counted, and the exit code is then 3.
+    they are counted, and the exit code is then 3. Texts that are abstained from are counted, too; that is no failure.
     """
     _check_usage(ctx, texts, source, as_json)
+    choice = {"abstain_below": abstain_below, "thresholds": _thresholds(pairs)}
     from ..classifier import Classifier
 
     classifier = Classifier.load(artifact, threads, provider)
     try:
-        empty = _print(classifier, texts, as_json) if texts else _copy(classifier, source, target, options)
+        if texts:
+            empty = _print(classifier, texts, as_json, choice)
+        else:
+            empty = _copy(classifier, source, target, options | choice)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, `head` for one, has all it wants; Python would complain at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -84,7 +98,20 @@ def _check_usage(ctx: click.Context, texts: Sequence[str], source: Path | None, 
             raise click.UsageError(f"--{flag} goes with --input FILE, not with TEXTs", ctx)
 
 
-def _print(classifier: Classifier, texts: Sequence[str], as_json: bool) -> int:
+def _thresholds(pairs: Sequence[str]) -> dict[str, float]:
+    found = {}
+    for pair in pairs:
+        label, equals, value = pair.rpartition("=")
+        try:
+            found[label] = float(value)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise click.UsageError(f"--threshold {pair}: expected a label, = and a probability: --threshold toxic=0.8")
+    return found
+
+
+def _print(classifier: Classifier, texts: Sequence[str], as_json: bool, asked: dict[str, Any]) -> int:
     """One line per text; returns how many have no label."""
     import json
 
@@ -93,22 +120,25 @@ def _print(classifier: Classifier, texts: Sequence[str], as_json: bool) -> int:
     from ..predicting import score
 
     texts = [normalize(text, ()) for text in texts]  # an argument that is not UTF-8 could not be printed
-    empty = 0
+    choice, empty, abstained = classifier.choice(**asked), 0, 0
     for text, row in zip(texts, score(classifier, texts), strict=True):
         known = bool(row[0] == row[0])
-        probabilities = {name: round(float(value), 6) for name, value in zip(classifier.labels, row, strict=True)}
-        chosen = classifier.chosen(row) if known else ()
+        answer = {name: round(share, 6) for name, share in choice.answer(row).items()} if known else {}
         if as_json:
-            label = chosen[0] if chosen else None
-            given: dict[str, Any] = {"label": label, "confidence": probabilities[label] if label else None}
+            label = next(iter(answer), None)
+            given: dict[str, Any] = {"label": label, "confidence": answer[label] if label else None}
             if classifier.task.multi:
-                given = {"labels": list(chosen) if known else None}
-            record = {"text": text, **given, "probabilities": probabilities if known else None}
+                given = {"labels": list(answer) if known else None}
+            shares = {name: round(float(value), 6) for name, value in zip(classifier.labels, row, strict=True)}
+            record = {"text": text, **given, "probabilities": shares if known else None}
             click.echo(json.dumps(record, ensure_ascii=False))
         else:
-            shown = SEPARATOR.join(f"{probabilities[label]:.6f}" for label in chosen)
-            click.echo(f"{SEPARATOR.join(chosen)}\t{shown}\t{' '.join(text.split())}")
+            shown = SEPARATOR.join(f"{share:.6f}" for share in answer.values())
+            click.echo(f"{SEPARATOR.join(answer)}\t{shown}\t{' '.join(text.split())}")
         empty += not known
+        abstained += choice.abstains(row)
+    if asked["abstain_below"] is not None:
+        click.echo(f"{abstained:,} of {len(texts):,} texts abstained from", err=True)
     return empty
 
 
@@ -121,5 +151,6 @@ def _copy(classifier: Classifier, source: Path | None, target: Path | None, opti
     streams = [None if path is None or str(path) == "-" else path for path in (source, target)]
     summary = predict_file(classifier, streams[0], streams[1], progress=progress, **options)
     rejected = f", {summary.empty:,} of them without text and so without label" if summary.empty else ""
-    progress.note(f"{summary.rows:,} rows{rejected}")
+    abstained = f", {summary.abstained:,} abstained from" if options["abstain_below"] is not None else ""
+    progress.note(f"{summary.rows:,} rows{rejected}{abstained}")
     return summary.empty

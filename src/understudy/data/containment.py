@@ -32,11 +32,12 @@ class _Index:
         for text in self.texts:
             lengths[text[:SHORTEST]].add(len(text))
         self._lengths = {start: sorted(found) for start, found in lengths.items()}
+        self._sizes = sorted({len(start) for start in lengths})
 
     def inside(self, text: Words) -> Iterator[Words]:
         """The indexed texts that are a run of words of this one, itself left out."""
         for start in range(len(text)):
-            for size in range(1, SHORTEST + 1):
+            for size in self._sizes:
                 for length in self._lengths.get(text[start : start + size], ()):
                     run = text[start : start + length]
                     if len(run) == length < len(text) and run in self.texts:
@@ -59,11 +60,19 @@ def containment_cut(
 
 def related_rows(texts: Sequence[str], held_out: Sequence[str]) -> Rows:
     """The rows of texts that occur inside a held-out text, or in which one occurs: `SHORTEST` words or more."""
-    sequences = [_sequence(text) for text in texts]
     held = [_sequence(text) for text in held_out]
-    index = _Index(held)
-    outer = {text for text in sequences if any(len(run) >= SHORTEST for run in index.inside(text))}
-    return _rows_in(sequences, outer | _long_inside(_Index(sequences), held))
+    index = _Index(text for text in held if len(text) >= SHORTEST)
+    starts = {text[start : start + SHORTEST] for text in held for start in range(len(text) - SHORTEST + 1)}
+    rows: list[int] = []
+    inner: dict[Words, list[int]] = defaultdict(list)  # texts that may be inside: a million texts are not all kept
+    for row, text in enumerate(texts):
+        sequence = _sequence(text)
+        if next(index.inside(sequence), None) is not None:
+            rows.append(row)
+        elif sequence[:SHORTEST] in starts:
+            inner[sequence].append(row)
+    rows += [row for run in _long_inside(_Index(inner), held) for row in inner[run]]
+    return np.array(sorted(rows), dtype=np.int64)
 
 
 def _sequence(text: str) -> Words:

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 
 from ..errors import DataError
+from .treebank import treebank
 
 _PASSES = 8
 _BREAK = re.compile(r"</?br\s*/?>", re.IGNORECASE)
@@ -32,7 +33,9 @@ def _links(text: str) -> str:
     return _LINK.sub("http", text)
 
 
-_STEPS: Mapping[str, Callable[[str], str]] = {"html": _html, "nfc": _nfc, "users": _users, "links": _links}
+_STEPS: Mapping[str, Callable[[str], str]] = {
+    "html": _html, "nfc": _nfc, "users": _users, "links": _links, "treebank": treebank, "lower": str.lower
+}  # fmt: skip
 
 
 def normalize(text: str, names: Sequence[str]) -> str:

@@ -3,47 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..errors import DataError
 from .checking import check_classes, check_cuttable, describe, held_out_warnings
-from .containment import containment_cut, related_rows
-from .duplicates import first_occurrences, key, not_in
+from .containment import containment_cut
+from .dropping import CONTAINMENT, NEAR, Tally, take, without
+from .duplicates import first_occurrences, key
 from .locating import locate
-from .near_duplicates import near_duplicate_groups, near_rows
-from .reading import Reading, Source, read_labeled, read_unlabeled
-from .splitting import Rows, stratified_cut, stratified_subset
+from .near_duplicates import near_duplicate_groups
+from .reading import Reading, Source, read_labeled
+from .splitting import stratified_cut, stratified_subset
 from .task import Split, Task
+from .unlabeled import unlabeled_texts
 
 if TYPE_CHECKING:
     from ..config import DataConfig
-
-CONTAINMENT, NEAR = "containment", "near_duplicates"
-_RELATED = {CONTAINMENT: ("contained", related_rows), NEAR: ("near", near_rows)}  # what recurs though no text does
-
-_REASONS = {
-    "empty": "rows without a text",
-    "duplicate": "repeated texts",
-    "conflicting": "repeated texts with another label than the first",
-    "held_out": "texts that recur in val or test",
-    "held_out_normalized": "texts that recur in val or test but for case and punctuation",
-    "contained": "texts that occur inside a text of val or test, or have one inside",
-    "near": "texts whose words are nearly those of a text of val or test",
-    "grouped": "texts of groups that val or test has",
-    "in_train": "texts that are in train",
-}
 
 
 @dataclass(frozen=True)
 class Prepared:
     """The splits, disjoint in their texts as far as it is ours to make them so.
 
-    `counts` is JSON: `splits` (rows, mean words, rows per class and the majority baseline of each split) and
-    `dropped` (rows left out by split and reason).
+    `counts` is JSON: `splits` (rows, mean words, rows per class and the majority baseline of each split), `dropped`
+    (rows left out by split and reason) and `unlabeled` (where its rows come from, see `Origin`).
     """
 
     train: Split
@@ -54,37 +39,16 @@ class Prepared:
     warnings: list[str]
 
 
-@dataclass
-class _Tally:
-    """What was left out of which split, and why."""
-
-    dropped: dict[str, dict[str, int]] = field(default_factory=dict)
-
-    def drop(self, split: str, reason: str, count: int) -> None:
-        if count:
-            reasons = self.dropped.setdefault(split, {})
-            reasons[reason] = reasons.get(reason, 0) + count
-
-    def warnings(self) -> list[str]:
-        """One line per split and reason; `limit` was asked for, and is none."""
-        return [
-            f"{split}: {count} {_REASONS[reason]} dropped"
-            for split, reasons in self.dropped.items()
-            for reason, count in reasons.items()
-            if reason in _REASONS
-        ]
-
-
 def prepare(task: Task, config: DataConfig, seed: int, base: Path | None = None) -> Prepared:
     """Read, normalise and check the splits, cut those that are missing, drop what repeats, then apply `limit`.
 
     Given validation and test rows are never dropped, except those without a text and by `test_limit`: their numbers
     stay comparable.
     """
-    tally = _Tally()
+    tally = Tally()
     sources = _sources(config, base)
     missing = [name for name in ("val", "test") if name not in sources]
-    column = config.group_by if config.group_by not in _RELATED else ""
+    column = config.group_by if config.group_by not in (CONTAINMENT, NEAR) else ""
     label = {"train": config.label if config.train_labels else None}
     readings = {
         name: read_labeled(
@@ -104,22 +68,23 @@ def prepare(task: Task, config: DataConfig, seed: int, base: Path | None = None)
         check_classes(reading.split, task)
     train, groups = _distinct_train(readings.pop("train"), tally)
     held = {name: reading.split for name, reading in readings.items()}
-    train, groups = _without(train, groups, held.values(), config.group_by, tally)
+    train, groups = without(train, groups, held.values(), config.group_by, tally)
     if groups:
         train, groups = _apart(train, groups, [reading.groups or [] for reading in readings.values()], tally)
     if missing:
         train, cuts = _cut(train, groups, task, config, seed, missing, tally)
         held |= cuts
         # Only groups of the user's own can leave equal texts on two sides.
-        train, _ = _without(train, None, cuts.values(), "", tally) if column else (train, None)
+        train, _ = without(train, None, cuts.values(), "", tally) if column else (train, None)
     train = _limited(train, task, "limit", config.limit, seed, tally)
-    unlabeled = _unlabeled(task, config, base, train, held.values(), tally)
+    unlabeled, origins = unlabeled_texts(task, config, base, train, list(held.values()), seed, tally)
     test = _limited(held["test"], task, "test_limit", config.test_limit, seed, tally)
     splits = {"train": train, "val": held["val"], "test": test}
     for split in splits.values():
         check_classes(split, task)
     described = {name: describe(split, task) for name, split in splits.items()}
-    counts = {"splits": described | {"unlabeled": describe(unlabeled, None)}, "dropped": tally.dropped}
+    described["unlabeled"] = describe(unlabeled, None)
+    counts = {"splits": described, "dropped": tally.dropped, "unlabeled": origins}
     warnings = tally.warnings() + held_out_warnings(held["val"], test, task)
     return Prepared(train, held["val"], test, unlabeled, counts, warnings)
 
@@ -137,36 +102,15 @@ def _sources(config: DataConfig, base: Path | None) -> dict[str, Source]:
     return sources
 
 
-def _distinct_train(reading: Reading, tally: _Tally) -> tuple[Split, list[Hashable] | None]:
+def _distinct_train(reading: Reading, tally: Tally) -> tuple[Split, list[Hashable] | None]:
     unique = first_occurrences(reading.split)
     tally.drop("train", "duplicate", unique.same)
     tally.drop("train", "conflicting", unique.conflicting)
-    return _take(reading.split, reading.groups, unique.rows)
-
-
-def _take(split: Split, groups: list[Hashable] | None, rows: Rows) -> tuple[Split, list[Hashable] | None]:
-    return split.take(rows), None if groups is None else [groups[row] for row in rows]
-
-
-def _without(
-    split: Split, groups: list[Hashable] | None, held_out: Iterable[Split], group_by: str, tally: _Tally
-) -> tuple[Split, list[Hashable] | None]:
-    """Drop the texts that the held-out splits have too, and those related to them in the way of `group_by`."""
-    texts = [text for other in held_out for text in other.texts]
-    fresh = not_in(split.texts, texts)
-    tally.drop(split.name, "held_out", fresh.exact)
-    tally.drop(split.name, "held_out_normalized", fresh.normalized)
-    split, groups = _take(split, groups, fresh.rows)
-    if group_by in _RELATED:
-        reason, related_to = _RELATED[group_by]
-        related = related_to(split.texts, texts)
-        tally.drop(split.name, reason, len(related))
-        split, groups = _take(split, groups, np.setdiff1d(np.arange(len(split)), related))
-    return split, groups
+    return take(reading.split, reading.groups, unique.rows)
 
 
 def _apart(
-    train: Split, groups: list[Hashable], held_out: Iterable[list[Hashable]], tally: _Tally
+    train: Split, groups: list[Hashable], held_out: Iterable[list[Hashable]], tally: Tally
 ) -> tuple[Split, list[Hashable]]:
     """Drop the rows of groups that the held-out splits have too."""
     theirs = {group for groups in held_out for group in groups}
@@ -182,7 +126,7 @@ def _cut(
     config: DataConfig,
     seed: int,
     missing: Sequence[str],
-    tally: _Tally,
+    tally: Tally,
 ) -> tuple[Split, dict[str, Split]]:
     """Cut off all that is missing at once, then part val and test: so that their texts are kept apart, too."""
     check_cuttable(train, task, missing)
@@ -211,33 +155,11 @@ def _renamed(split: Split, name: str) -> Split:
     return Split(name, split.ids, split.texts, split.labels)
 
 
-def _limited(split: Split, task: Task, setting: str, limit: int, seed: int, tally: _Tally) -> Split:
+def _limited(split: Split, task: Task, setting: str, limit: int, seed: int, tally: Tally) -> Split:
     if not limit:
         return split
     if limit < len(task.labels):
         raise DataError(f"{setting} = {limit} is fewer {split.name} rows than the task has labels ({len(task.labels)})")
     rows = stratified_subset(split.labels, limit, seed)
     tally.drop(split.name, "limit", len(split) - len(rows))
-    return split.take(rows)
-
-
-def _unlabeled(
-    task: Task, config: DataConfig, base: Path | None, train: Split, held_out: Iterable[Split], tally: _Tally
-) -> Split:
-    """All transfer texts as one split, each once and none that another split has."""
-    ids: list[str] = []
-    texts: list[str] = []
-    for number, name in enumerate(config.unlabeled):
-        source = locate(name, config.hub, config.hub_config, base)
-        reading = read_unlabeled(source, config.text, f"unlabeled{number}", config.normalize)
-        tally.drop("unlabeled", "empty", reading.empty)
-        ids += reading.split.ids
-        texts += reading.split.texts
-    split = Split("unlabeled", ids, texts, task.unlabeled(len(texts)))
-    unique = first_occurrences(split)
-    tally.drop("unlabeled", "duplicate", unique.same)
-    split, _ = _without(split.take(unique.rows), None, held_out, config.group_by, tally)
-    known = set(train.texts)
-    rows = np.array([row for row, text in enumerate(split.texts) if text not in known], dtype=np.int64)
-    tally.drop("unlabeled", "in_train", len(split) - len(rows))
     return split.take(rows)

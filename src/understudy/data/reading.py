@@ -14,6 +14,7 @@ from .hub import HubSplit
 from .label_sets import label_flags, label_sets
 from .labels import is_missing, label_indices
 from .normalization import normalize
+from .sentences import split_sentences
 from .task import UNLABELED, Split, Task
 
 Source = Path | HubSplit
@@ -21,10 +22,14 @@ Source = Path | HubSplit
 
 @dataclass(frozen=True)
 class Reading:
-    """A split as it was read, the number of rows without a text (left out), and the group of each row if asked for."""
+    """A split as it was read, and the group of each row if asked for.
+
+    `empty` rows of the source have no text and are left out, `read` have one.
+    """
 
     split: Split
     empty: int
+    read: int
     groups: list[Hashable] | None = None
 
 
@@ -74,17 +79,30 @@ def read_labeled(
         labels = label_flags(values, task, str(source), places)
     else:
         labels = label_indices([cell for (cell,) in values], task, str(source), places, names)
-    return Reading(Split(name, ids, texts, labels), table.empty, groups if group else None)
+    return Reading(Split(name, ids, texts, labels), table.empty, len(texts), groups if group else None)
 
 
-def read_unlabeled(source: Source, text: str, name: str, normalization: Sequence[str] = ()) -> Reading:
-    """Read texts and ignore labels; ids are `name:row`, rows counted from 0 in the source."""
-    table = _Table(source, [text], text, normalization)
-    ids, texts = [], []
+def read_unlabeled(
+    source: Source, text: str, name: str, normalization: Sequence[str] = (), sentences: bool = False
+) -> Reading:
+    """Read texts and ignore labels; ids are `name:row`, rows counted from 0 in the source.
+
+    With `sentences`, those of each text stand in its place; ids are `name:row.sentence`.
+    """
+    # A text is cut as it was written: normalisation takes away the line breaks.
+    table = _Table(source, [text], text, () if sentences else normalization)
+    ids, texts, read = [], [], 0
     for number, _, content, _ in table.rows():
-        ids.append(f"{name}:{number}")
-        texts.append(content)
-    return Reading(Split(name, ids, texts, np.full(len(texts), UNLABELED, dtype=np.int64)), table.empty)
+        read += 1
+        if not sentences:
+            ids.append(f"{name}:{number}")
+            texts.append(content)
+            continue
+        for place, sentence in enumerate(split_sentences(content)):
+            if (cleaned := normalize(sentence, normalization)).strip():
+                ids.append(f"{name}:{number}.{place}")
+                texts.append(cleaned)
+    return Reading(Split(name, ids, texts, np.full(len(texts), UNLABELED, dtype=np.int64)), table.empty, read)
 
 
 class _Table:

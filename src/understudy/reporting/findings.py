@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..certificates import described
 from ..label_mapping import mapped_names
 from .formats import digits, megabytes, p_value, percent, points
 from .view import (
@@ -29,6 +30,7 @@ def sentences(results: Results) -> list[str]:
     for student in [model for model in shown(results) if model["role"] == "student"]:
         for about in (_about_bag_of_words, _about_teacher, _about_alike, _about_int8):
             said += about(results, student)
+    said += _about_cascades(results)
     said += _about_labels(results)
     said += _unfinished(results)
     said += [f"Refused: {refusal}." for refusal in results["refused"]]
@@ -140,6 +142,17 @@ def _about_int8(results: Results, student: Model) -> list[str]:
     gap = _gap(results, student, source)
     verdict = _verdict(gap, "gained", "cost", "changed nothing that this split can show for")
     return [f"INT8 {verdict} {student['name']}: {_spoken(gap)} against FP32."]
+
+
+def _about_cascades(results: Results) -> list[str]:
+    """Who answered, and what was promised beforehand."""
+    said = []
+    for model in (model for model in results["models"] if "cascade" in model):
+        cascade = model["cascade"]
+        shares = [f"{name} {percent(share, 1).text} %" for name, share in cascade["answered"].items()]
+        promise = f"; certified: {described(cascade['certificate'])}" if cascade["certificate"] else ""
+        said.append(f"{model['key']}: the test texts were answered by {', '.join(shares)}{promise}.")
+    return said
 
 
 def _gap(results: Results, first: Model, second: Model) -> Model:

@@ -68,6 +68,12 @@ def data_tables(results: Results) -> list[Table]:
         taught = " and ".join(results["data"]["of_the_teacher"])
         note = f"Labelled texts; the labels of {taught} are the teacher's." if taught else "Labelled texts."
         tables.append(Table("Texts by label", note, [Cell("Label"), *map(Cell, counts)], rows))
+    if origins := results["data"]["unlabeled"].values():
+        head = [Cell(name) for name in ("From", "As", "Texts", "Made of them", "Learnt from")]
+        rows = [[*(Cell(of[n]) for n in ("name", "what")), *(Cell(whole(of[n])) for n in ("texts", "made", "rows"))]
+                for of in origins]  # fmt: skip
+        note = "Students learn what the teacher says of them; their twins do not."
+        tables.append(Table("Texts without a label", note, head, rows, text_columns=2))
     if results["data"]["dropped"]:
         rows = [[Cell(reason), Cell(f"{n:,}")] for reason, n in results["data"]["dropped"].items()]
         tables.append(Table("Left out", "Texts not used, by reason.", [Cell("Reason"), Cell("Texts")], rows))

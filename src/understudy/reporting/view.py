@@ -18,6 +18,7 @@ FILES = {
     "torch": "PyTorch", "fp32": "ONNX FP32", "fp16": "ONNX FP16", "int8": "ONNX INT8",
     "int8-dynamic": "ONNX INT8, dynamic", "torchscript": "TorchScript",
     "exported": "torch.export", "torch-fp16": "PyTorch FP16", "sklearn": "scikit-learn",
+    "cascade": "cascade of files",
     "none": "no file", "table": "table of probabilities", "function": "Python function", "endpoint": "endpoint",
     "ensemble": "mean of several models",
 }  # fmt: skip
@@ -81,7 +82,7 @@ def prepared(results: Results) -> dict[str, Any]:
 
 
 def _data(data: Results) -> dict[str, dict[str, Any]]:
-    """Rows, rows per label, the majority's share, whose labels the teacher gave, rows dropped by reason."""
+    """Rows, rows per label, the majority's share, whose labels the teacher gave, texts without one, rows dropped."""
     splits = {name: split for name, split in data.get("splits", {}).items() if "classes" in split}
     dropped = data.get("dropped", {})
     return {
@@ -89,6 +90,7 @@ def _data(data: Results) -> dict[str, dict[str, Any]]:
         "counts": {name: split["classes"] for name, split in splits.items()},
         "majority": {name: split["majority"]["share"] for name, split in splits.items()},
         "of_the_teacher": data.get("labels_of_the_teacher", {}),
+        "unlabeled": data.get("unlabeled", {}),
         "dropped": {f"{name}: {reason}": n for name, reasons in dropped.items() for reason, n in reasons.items()},
     }
 

@@ -1,0 +1,223 @@
+"""Cascades: an artifact like any other, whose small members answer what they are sure of."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+import tiny
+from neighbours import TEXTS, check_independence
+from understudy import Classifier, cli
+from understudy.artifact import Artifact
+from understudy.cascade_settings import CascadeConfig
+from understudy.cascading import cascade
+from understudy.classifier import DEFER_BELOW, Cascade
+from understudy.errors import ArtifactError, InputError, UncertifiedError
+
+SMALL, MIDDLE, LARGE = "students/cnn/int8", "students/half/int8", "teacher-fp32"
+LOOSE = CascadeConfig(level=0.3)  # of 70 validation texts
+
+
+@pytest.fixture(scope="module")
+def made(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("cascades") / "trio" / "cascade"
+    cascade([finished_run / name for name in (SMALL, MIDDLE, LARGE)], finished_run / "data", out, LOOSE)
+    return out
+
+
+@pytest.fixture
+def split(made: Path, tmp_path: Path) -> Path:
+    """The cascade with a threshold that parts the texts between all members."""
+    home = shutil.copytree(made, tmp_path / "split" / "cascade")
+    members = cascade_at(home).members
+    first, second = (member.predict_proba(TEXTS).max(axis=1) for member in members[:2])
+    parts = [t for t in np.concatenate([first, second]) if ((first < t) & (second >= t)).any()]
+    parts = [t for t in parts if (first >= t).any() and ((first < t) & (second < t)).any()]
+    Artifact.load(home).rewrite(decision={DEFER_BELOW: float(np.median(parts))})
+    assert set(cascade_at(home).answer(TEXTS)[1]) == {0, 1, 2}
+    return home
+
+
+def cascade_at(home: Path) -> Cascade:
+    classifier = Classifier.load(home)
+    assert isinstance(classifier, Cascade)
+    return classifier
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(cli.understudy, [*map(str, arguments)], catch_exceptions=False, standalone_mode=False)
+
+
+def test_the_member_that_is_sure_answers_with_its_probabilities(split: Path) -> None:
+    classifier = cascade_at(split)
+    by, rows = classifier.answer(TEXTS)[1], classifier.predict_proba(TEXTS)
+    alone = [member.predict_proba(TEXTS) for member in classifier.members]
+    for text, (place, row) in enumerate(zip(by, rows, strict=True)):
+        assert all(alone[earlier][text].max() < classifier.defer_below for earlier in range(place))
+        assert place == 2 or alone[place][text].max() >= classifier.defer_below
+        assert row == pytest.approx(alone[place][text], abs=1e-6)
+        assert classifier.predict([TEXTS[text]])[0].label == classifier.labels[alone[place][text].argmax()]
+
+
+def test_a_prediction_of_a_cascade_does_not_depend_on_its_neighbours(split: Path) -> None:
+    check_independence(split)
+
+
+def test_it_moves_and_every_file_of_its_members_is_checked(made: Path, finished_run: Path, tmp_path: Path) -> None:
+    moved = shutil.copytree(made, tmp_path / "elsewhere")
+    assert Classifier.load(moved).logits(TEXTS).tobytes() == Classifier.load(made).logits(TEXTS).tobytes()
+    members = sorted(path.name for path in (moved / "members").iterdir())
+    assert members == ["cnn-int8", "half-int8", "teacher-fp32"]
+    assert (moved / "members/cnn-int8/model.onnx").read_bytes() == (finished_run / SMALL / "model.onnx").read_bytes()
+    manifest = moved / "members" / "cnn-int8" / "artifact.json"
+    manifest.write_text(manifest.read_text().replace('"temperature": ', '"temperature": 1'))
+    with pytest.raises(ArtifactError, match=r"cnn-int8/artifact\.json was changed after it was written"):
+        Classifier.load(moved)
+
+
+def test_its_manifest_says_what_was_promised(made: Path) -> None:
+    artifact = Artifact.load(made)
+    certificate, seen = artifact.measurements["certificate"], artifact.measurements["validation"]
+    assert (certificate["target"], certificate["level"], certificate["confidence"]) == ("agreement", 0.3, 0.95)
+    assert (certificate["n"], certificate["rows"]) == (70, {"of": "val"})
+    assert certificate["seen_risk"] < 0.3 and certificate["p"] <= 0.05
+    assert certificate["seen_risk"] == pytest.approx(1 - seen["agreement"]["value"])
+    assert list(seen["answered"]) == ["cnn/int8", "half/int8", "teacher/fp32"]
+    assert sum(seen["answered"].values()) == pytest.approx(1)
+    said = call("inspect", made).output
+    assert "certified        another answer than the large model's on at most 30 % of the texts, with 95 %" in said
+    assert f"from a confidence of {artifact.decision[DEFER_BELOW]:.4f} on" in said
+
+
+def test_what_was_seen_is_what_it_does(made: Path, finished_run: Path) -> None:
+    from understudy.data.storing import read_split
+
+    val = read_split(finished_run / "data" / "val.parquet", "val")
+    classifier, large = cascade_at(made), Classifier.load(finished_run / LARGE)
+    logits, by = classifier.answer(val.texts)
+    seen = Artifact.load(made).measurements["validation"]
+    assert list(seen["answered"].values()) == [float((by == place).mean()) for place in range(3)]
+    same = logits.argmax(axis=1) == large.logits(val.texts).argmax(axis=1)
+    assert seen["agreement"]["value"] == same.mean()
+    assert seen["accuracy"]["value"] == (logits.argmax(axis=1) == val.labels).mean()
+
+
+def test_the_command_and_every_setting(finished_run: Path, tmp_path: Path) -> None:
+    pair = (finished_run / SMALL, finished_run / LARGE, "--data", finished_run / "data")
+    found = {}
+    for name, flags in {
+        "plain": (), "tight": ("--level", "0.1"), "surer": ("--confidence", "0.999"), "risk": ("--target", "risk"),
+    }.items():  # fmt: skip
+        flags = flags if "--level" in flags else ("--level", "0.15", *flags)
+        result = call("cascade", *pair, "--out", tmp_path / name, *flags)
+        assert result.stdout.endswith(f"{tmp_path / name}\n")
+        artifact = Artifact.load(tmp_path / name)
+        found[name] = (artifact.decision[DEFER_BELOW], artifact.measurements["certificate"]["p"])
+    assert len(set(found.values())) == 4
+    assert found["plain"][0] < found["tight"][0] and found["plain"][0] < found["surer"][0]
+    before = (tmp_path / "plain" / "artifact.json").stat().st_mtime_ns
+    assert call("cascade", *pair, "--out", tmp_path / "plain", "--level", "0.15").exit_code == 0
+    assert (tmp_path / "plain" / "artifact.json").stat().st_mtime_ns == before  # it is there
+
+
+def test_unlabelled_texts_certify_agreement_but_not_those_of_the_training(finished_run: Path, tmp_path: Path) -> None:
+    from understudy.data.storing import read_split
+
+    known = read_split(finished_run / "data" / "train.parquet", "train").texts[:40]
+    new = [text for text, _ in tiny.rows(400, seed=99)]
+    file = tmp_path / "new.jsonl"
+    lines = [json.dumps({"said": text}) + "\n" for text in [*known, known[0].upper(), *new, " "]]
+    file.write_text("".join(lines), encoding="utf-8")
+    models, out = [finished_run / SMALL, finished_run / LARGE], tmp_path / "out"
+    made = cascade(models, finished_run / "data", out, CascadeConfig(level=0.1), texts=file, column="said")
+    certificate = made.measurements["certificate"]
+    left_out = certificate["rows"]["left_out"]
+    assert certificate["rows"]["of"] == "texts"
+    assert left_out["empty"] == 1 and left_out["seen"] >= 41
+    assert certificate["n"] == len(lines) - left_out["seen"] - left_out["empty"]
+    assert made.measurements["validation"]["accuracy"]["n"] == 70
+    with pytest.raises(InputError, match="are for --target agreement"):
+        cascade(models, finished_run / "data", out, CascadeConfig(target="risk"), texts=file)
+
+
+def test_what_cannot_be_certified_is_said_and_not_written(finished_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit) as end:
+        cli.main(["cascade", *(str(finished_run / name) for name in (SMALL, LARGE)), "--data",
+                  str(finished_run / "data"), "--out", str(out)])  # fmt: skip
+    assert end.value.code == 3
+    with pytest.raises(UncertifiedError, match=r"70 texts cannot certify agreement .*: at least 299 are needed"):
+        cascade([finished_run / SMALL, finished_run / LARGE], finished_run / "data", out)
+    worse = finished_run / "students/fresh/int8"
+    level = CascadeConfig(level=0.05, confidence=0.95)
+    with pytest.raises(UncertifiedError, match=r"is spared only the surest \d+\.\d % of them .* raise --level"):
+        cascade([worse, finished_run / LARGE], finished_run / "data", out, level)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_members_that_do_not_fit(finished_run: Path, made: Path, tmp_path: Path) -> None:
+    data, out = finished_run / "data", tmp_path / "out"
+    small, large = finished_run / SMALL, finished_run / LARGE
+    for models, message in (
+        ([large], "at least two artifacts"),
+        ([small, small], "a second cnn/int8"),
+        ([finished_run / "students/cnn/torch", large], "expected an ONNX artifact as a member, got no model.onnx"),
+        ([small, made], "got a cascade itself: give its members"),
+    ):
+        with pytest.raises((ArtifactError, InputError), match=message):
+            cascade(models, data, out, LOOSE)
+    other = shutil.copytree(small, tmp_path / "other")
+    artifact = Artifact.load(other)
+    artifact.rewrite(decision={})
+    with pytest.raises(
+        ArtifactError, match=f"other is not calibrated, .* `understudy calibrate {other} --data {data}`"
+    ):
+        cascade([other, large], data, out, LOOSE)
+    assert artifact.task is not None and artifact.text is not None
+    artifact.rewrite(text=type(artifact.text)(("nfc",), artifact.text.max_length))
+    with pytest.raises(ArtifactError, match="normalise texts in different ways"):
+        cascade([other, large], data, out, LOOSE)
+
+
+def test_predict_and_benchmark_take_it_like_any_other(split: Path, finished_run: Path, tmp_path: Path) -> None:
+    answer = json.loads(call("predict", split, "a lovely film", "--json").stdout)
+    assert answer["label"] in tiny.LABELS
+    file = tiny.write_csv(tmp_path / "new.csv", tiny.rows(60, seed=4))
+    quick = ("--speed-texts", 8, "--repeats", 1, "--bootstrap", 100)
+    said = call("benchmark", split, finished_run / LARGE, "--data", file, *quick, "--json").stdout
+    model = json.loads(said)["models"][0]
+    assert model["bytes"] == sum(path.stat().st_size for path in split.rglob("*") if path.is_file())
+    by = cascade_at(split).answer([text for text, _ in tiny.rows(60, seed=4)])[1]
+    assert [share["value"] for share in model["cascade"]["answered"].values()] == [
+        float((by == place).mean()) for place in range(3)
+    ]
+    assert model["speed"] and model["load_ms"] > 0
+
+
+@pytest.mark.wide
+def test_the_report_says_who_answered(split: Path, finished_run: Path, tmp_path: Path) -> None:
+    quick = ("--speed-texts", 8, "--repeats", 1, "--bootstrap", 100)
+    models = (split, finished_run / SMALL, finished_run / LARGE)
+    call("benchmark", *models, "--data", finished_run / "data", "--out", tmp_path / "benchmark", *quick)
+    call("report", tmp_path / "benchmark", "--out", tmp_path / "report")
+    results = json.loads((tmp_path / "report" / "results.json").read_text(encoding="utf-8"))
+    rows = {f"{model['name']}/{model['variant']}": model for model in results["models"]}
+    row = rows["split/cascade"]
+    assert row["role"] == "student" and row["calibration_study"]["test"]["after"]["coverage"]
+    assert row["bytes"] > rows["teacher/fp32"]["bytes"] + rows["cnn/int8"]["bytes"]
+    assert sum(share["value"] for share in row["cascade"]["answered"].values()) == pytest.approx(1)
+    assert {"split/cascade", "teacher/fp32"} in [{pair["first"], pair["second"]} for pair in results["comparisons"]]
+    text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
+    assert "split/cascade: the test texts were answered by cnn-int8" in text
+    assert "certified: another answer than the large model's on at most 30" in text
+    assert (tmp_path / "report" / "risk-coverage.png").exists()
+    changed = Artifact.load(split)
+    changed.rewrite(decision={DEFER_BELOW: 0.999})  # another cascade, though its files are the same
+    call("benchmark", *models, "--data", finished_run / "data", "--out", tmp_path / "benchmark", *quick)
+    again = json.loads((tmp_path / "benchmark" / "results.json").read_text(encoding="utf-8"))
+    assert next(m for m in again["models"] if m["variant"] == "cascade")["cascade"][DEFER_BELOW] == 0.999

@@ -24,6 +24,7 @@ LAYERS = (
         "space",
         "files",
         "budget_settings",
+        "rungs",
         "task_settings",
         "teachers",
         "run_log",
@@ -58,9 +59,10 @@ LAYERS = (
         "cascading",
         "operating",
     },
-    {"layer_checks"},  # of a recipe, from the configs of its models
+    {"layer_checks", "sizes"},  # of a recipe, from the configs of its models
     {"comparison", "tracking"},  # a benchmark of any model on any file; MLflow
     {"claiming", "variants", "students"},
+    {"climbing", "cards", "telling"},
     {"pipeline"},
     {"estimating", "searching", "display"},
     {"commands"},
@@ -160,7 +162,18 @@ def loaded_after(code: str, *packages: str) -> str:
 def test_the_torch_wall() -> None:
     modules = [
         *("classifier", "predicting", "quantization", "calibration", "benchmarking", "comparison", "reporting"),
-        *("reporting.plots", "preparation", "worker", "variants", "students", "pipeline", "estimating", "searching"),
+        *(
+            "reporting.plots",
+            "preparation",
+            "worker",
+            "variants",
+            "students",
+            "choosing",
+            "climbing",
+            "pipeline",
+            "estimating",
+            "searching",
+        ),
         *("tracking", "display", "cli", *(f"commands.{file.stem}" for file in (SRC / "commands").glob("*.py"))),
     ]
     code = "import importlib\n" + "\n".join(f"importlib.import_module('understudy.{name}')" for name in modules)

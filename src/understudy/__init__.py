@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from .reporting import report
 
 __all__ = [
-    "Artifact", "Classifier", "Prediction", "UnderstudyError", "annotate", "benchmark", "calibrate", "cascade", "choose",
-    "fetch", "operate", "prepare", "pseudo_label", "push", "quantize", "report",
+    "Artifact", "Classifier", "Prediction", "UnderstudyError", "annotate", "benchmark", "calibrate", "cascade",
+    "choose", "fetch", "operate", "prepare", "pseudo_label", "push", "quantize", "report",
 ]  # fmt: skip
 
 _STAGES = {

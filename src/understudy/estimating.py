@@ -18,14 +18,11 @@ import numpy as np
 from .answering import MAX_LENGTH, Bill, expected_bill
 from .artifact import Artifact
 from .claiming import refuse_another_task
+from .climbing import ladder
 from .config import (
-    BiLSTMStudent,
-    CutStudent,
     Recipe,
     StudentConfig,
     TeacherConfig,
-    TextCNNStudent,
-    TransformerStudent,
 )
 from .data.preparing import Prepared, prepare
 from .distill_settings import Pruning
@@ -34,6 +31,7 @@ from .layer_checks import check_layers
 from .pipeline import Step, plan
 from .preparation import digests, origin_lines, task_of
 from .progress import Silent
+from .sizes import Size, student_size, teacher_size
 from .students import twins, variants_of
 from .teachers import EndpointTeacher, TableTeacher
 
@@ -83,17 +81,10 @@ class Forecast:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class _Size:
-    """Parameters and multiplications per token of a model."""
-
-    parameters: float
-    per_token: float
-
-
 def estimate(recipe: Recipe, out: Path, base: Path | None) -> Forecast:
     """Read and check the data, then forecast; writes nothing. Raises RecipeError for a directory of another task."""
     refuse_another_task(out, recipe)
+    recipe = ladder(recipe, out)
     task = task_of(recipe.task)
     prepared = prepare(task, recipe.data, recipe.seed, base)
     check_layers(recipe)
@@ -104,8 +95,8 @@ def estimate(recipe: Recipe, out: Path, base: Path | None) -> Forecast:
     words, unlabeled_words = (prepared.counts["splits"][name]["mean_words"] for name in ("train", "unlabeled"))
     longest = recipe.teacher.max_length if isinstance(recipe.teacher, TeacherConfig) else MAX_LENGTH
     length, unlabeled_length = (min(longest, mean * _PIECES_PER_WORD + 2) for mean in (words, unlabeled_words))
-    teacher = _teacher_size(recipe)
-    students = {student.name: _student_size(student, teacher) for student in recipe.students}
+    teacher = teacher_size(recipe)
+    students = {student.name: student_size(student, teacher) for student in recipe.students}
     steps = list(plan(recipe, out, base, Silent()))
     standing = _standing(steps, out, digests(recipe.data, base), recipe.seed)
     to_do = [step.out for step in steps if not standing[step.out]]
@@ -161,7 +152,7 @@ def _kept(step: Step, out: Path) -> bool:
     return same and step.inputs.items() <= artifact.inputs.items()
 
 
-def _work(recipe: Recipe, rows: Mapping[str, float], teacher: _Size, students: Mapping[str, _Size]) -> dict[str, float]:
+def _work(recipe: Recipe, rows: Mapping[str, float], teacher: Size, students: Mapping[str, Size]) -> dict[str, float]:
     """Products per token of length, by step; a training step is three forward passes."""
     transfer, timed = rows["train"] + rows["unlabeled"], recipe.benchmark.speed_texts * recipe.benchmark.repeats * 8
     work, measured = {}, (rows["val"] + rows["test"] + 2 * timed) * teacher.per_token
@@ -192,7 +183,7 @@ def _passes(student: StudentConfig) -> int:
     return student.epochs + recovery + student.gold_epochs
 
 
-def _disk(recipe: Recipe, teacher: _Size, students: Mapping[str, _Size]) -> int:
+def _disk(recipe: Recipe, teacher: Size, students: Mapping[str, Size]) -> int:
     """Bytes: the teacher and each student in torch and ONNX, their other variants, and the twins in torch and ONNX."""
     disk = sum(_per_parameter(variants_of(s, recipe)) * students[s.name].parameters for s in recipe.students)
     disk += _per_parameter(getattr(recipe.teacher, "variants", [])) * teacher.parameters
@@ -222,36 +213,6 @@ def _predicted_bytes(recipe: Recipe, words: float) -> float:
     of_teacher = len(recipe.teacher.variants) if isinstance(recipe.teacher, TeacherConfig) else 1
     tables = 2 + of_teacher + sum(len(variants_of(s, recipe)) for s in recipe.students) + len(twins(recipe))
     return tables * (_BYTES_PER_WORD * words + 9 * len(recipe.task.labels) + 30)  # 0.123456; id, names
-
-
-def _teacher_size(recipe: Recipe) -> _Size:
-    if not isinstance(recipe.teacher, TeacherConfig):
-        return _Size(0, 0)
-    from .training.networks import describe_pretrained
-
-    return _Size(*describe_pretrained(recipe.teacher.source))
-
-
-def _student_size(student: StudentConfig, teacher: _Size) -> _Size:
-    match student:
-        case CutStudent():
-            layers = student.layers if isinstance(student.layers, int) else len(student.layers)
-            share = min(1.0, layers / 6)
-            return _Size(teacher.parameters * (1 + share) / 2, teacher.per_token * share)
-        case TransformerStudent():
-            per_token = 12.0 * student.layers * student.width**2
-            return _Size(per_token + student.vocabulary * student.width, per_token)
-        case TextCNNStudent():
-            per_token = float(student.width * student.filters * sum(student.kernels))
-            return _Size(per_token + student.vocabulary * student.width, per_token)
-        case BiLSTMStudent():
-            inputs = student.width + 2 * student.units * (student.layers - 1)  # of the layers together
-            per_token = 8.0 * student.units * (inputs + student.layers * student.units)
-            return _Size(per_token + student.vocabulary * student.width, per_token)
-        case _:
-            from .training.networks import describe_pretrained
-
-            return _Size(*describe_pretrained(student.source))
 
 
 def _products_per_second() -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,14 +41,26 @@ class Candidate:
     latency: Mapping[str, float] = field(default_factory=dict)  # percentile → ms for one text, on one thread
     rate: float | None = None  # texts/s, on one thread at the best batch size
 
-    def to_dict(self, limits: Limits) -> dict[str, Any]:
-        """As in JSON, with what it misses."""
+    def to_dict(self, limits: Limits | None = None) -> dict[str, Any]:
+        """As in JSON, with what it misses of limits."""
         retention = self.retention and self.retention.to_dict()
+        missed = {"misses": [miss.to_dict() for miss in misses(self, limits)]} if limits else {}
         return {
             "key": self.key, "quality": self.quality.to_dict(), "retention": retention, "bytes": self.bytes,
-            "latency_ms": dict(self.latency), "texts_per_second": self.rate,
-            "misses": [miss.to_dict() for miss in misses(self, limits)],
+            "latency_ms": dict(self.latency), "texts_per_second": self.rate, **missed,
         }  # fmt: skip
+
+
+def candidate_from(row: Mapping[str, Any]) -> Candidate:
+    """What `Candidate.to_dict` wrote."""
+    quality, retention = (found and _estimate(found) for found in (row["quality"], row["retention"]))
+    assert quality is not None
+    return Candidate(row["key"], quality, retention, row["bytes"], row["latency_ms"], row["texts_per_second"])
+
+
+def _estimate(row: Mapping[str, Any]) -> Estimate:
+    value, low, high = (math.nan if number is None else number for number in (row["value"], *row["ci95"]))
+    return Estimate(value, low, high, row["n"])
 
 
 def speed_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .formats import digits
+from .formats import digits, megabytes, percent
+from .view import Results, metric_name
 
 UNKNOWN = {"max_mb": "its size is not known", "min_retention": "what it keeps is not known"}
 
@@ -37,3 +38,32 @@ def _miss(miss: Mapping[str, Any]) -> str:
         "min_throughput": f"{digits(off)} texts/s too slow",
         "min_retention": f"{digits(100 * off)} % of the teacher's too little",
     }[str(limit)]
+
+
+def try_in_words(made: Results) -> list[str]:
+    """What each file of a tried student is on validation."""
+    return [_file(file) for file in made["files"]]
+
+
+def about_budget(results: Results) -> list[str]:
+    """Which file met the budget of a run, after which tries; or the nearest misses."""
+    budget = results["budget"]
+    if not budget:
+        return []
+    asked = limits_in_words(budget["limits"], budget["percentile"], metric_name(results))
+    files = {file["key"]: file for file in budget["files"]}
+    tried, left = ", ".join(budget["tried"]), ", ".join(budget["not_tried"])
+    said = f"Budget ({asked}), on validation (n = {budget['n']:,}), tried from the cheapest up: {tried}."
+    if budget["met"]:
+        rest = f" Not tried, dearer: {left}." if left else ""
+        return [f"{said} Met by {_file(files[budget['met']])}.{rest}"]
+    near = [f"{_file(files[key])}: {misses_in_words(files[key]['misses'])}" for key in budget["nearest"]]
+    return [f"{said} None meets it. Nearest: {'; '.join(near)}."]
+
+
+def _file(file: Mapping[str, Any]) -> str:
+    kept, latency, rate = percent(file["retention"]).text, file["latency_ms"].get("p50"), file["texts_per_second"]
+    return (
+        f"{file['key']} ({kept} % of the teacher's kept, {megabytes(file['bytes']).text} MB, {digits(latency)} ms, "
+        f"{digits(rate)} texts/s)"
+    )

@@ -71,6 +71,7 @@ def prepared(results: Results) -> dict[str, Any]:
         "refused": [],
         "remarks": [],
         "comparisons": [],
+        "budget": None,
         "machine": {},
         "versions": {},
         "kind": "single",

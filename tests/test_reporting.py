@@ -31,7 +31,7 @@ from understudy.reporting.view import prepared
 from understudy.soft_terms import whole_loss
 
 PICTURES = (
-    "accuracy.png", "tradeoff.png", "training.png", "confusion.png", "calibration-reliability.png",
+    "accuracy.png", "tradeoff.png", "size.png", "training.png", "confusion.png", "calibration-reliability.png",
     "risk-coverage.png", "teacher_vs_student_accuracy.png", "teacher_vs_student_label_distribution.png",
 )  # fmt: skip
 FILES = {"report.html", "report.md", "report.txt", "results.json", "calibration.csv", *PICTURES}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ class Forecast:
     rows: dict[str, int]
     unlabeled: list[str]  # a line for each origin of unlabelled texts
     bill: Bill | None = None  # of an endpoint
+    ladder: list[str] = field(default_factory=list)  # the students of a budget, cheapest first
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -78,6 +79,10 @@ class Forecast:
             + (", without the time that the endpoint takes" if self.bill and self.bill.calls else ""),
             f"disk: about {self.disk_bytes / 1e6:.0f} MB in all",
         ]
+        if self.ladder:
+            lines.append(
+                f"budget: {', '.join(self.ladder)} are tried in this order until one fits; time and disk: of all"
+            )
         return "\n".join(lines)
 
 
@@ -112,7 +117,9 @@ def estimate(recipe: Recipe, out: Path, base: Path | None) -> Forecast:
     calls = bill.calls if bill else len(asked)
     disk = _disk(recipe, teacher, students) + int((rows["train"] + rows["unlabeled"]) * _stored_bytes(recipe, length))
     disk += int(rows["test"] * _predicted_bytes(recipe, words))
-    return Forecast(list(standing.items()), seconds + overhead, disk, calls, rows, origin_lines(prepared.counts), bill)
+    rungs = [student.name for student in recipe.students] if recipe.budget else []
+    origins = origin_lines(prepared.counts)
+    return Forecast(list(standing.items()), seconds + overhead, disk, calls, rows, origins, bill, rungs)
 
 
 def _asked(recipe: Recipe, prepared: Prepared, to_do: Sequence[str]) -> list[str]:
@@ -172,6 +179,7 @@ def _work(recipe: Recipe, rows: Mapping[str, float], teacher: Size, students: Ma
         work[f"{home}/torch"] = (3 * transfer + rows["val"]) * _passes(student) * size.per_token
         work |= {f"{home}/{variant}": 3 * rows["val"] * size.per_token for variant in files}
         measured += (rows["val"] + rows["test"] + timed) * len(files) * size.per_token
+        work[f"tries/{student.name}"] = (rows["val"] + timed) * len(files) * size.per_token
     for student in twins(recipe):
         work[f"controls/{student.name}-no-teacher/torch"] = work[f"students/{student.name}/torch"]
     return work | {"benchmark": measured}

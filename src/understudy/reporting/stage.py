@@ -27,6 +27,8 @@ CAPTIONS = {
     "the scale: its figures are only written.",
     "tradeoff.png": "Up and left is better; nothing lies above the dashed line. The area of a dot is the size on disk "
     "(hollow: not known).",
+    "size.png": "The same for the size on disk. Orange, where a recipe has a budget: its limits; it is judged by the "
+    "validation split, and this shows the test split.",
     "training.png": "Training loss and its parts (training texts); the task metric and macro F1 (validation split); "
     "the learning rate at the end of each epoch.",
     "confusion.png": "The teacher and, of each student, the file that ships (INT8, or its smallest). A row holds the "
@@ -120,5 +122,5 @@ def _evidence(benchmark: Path, results: dict[str, Any]) -> Evidence:
     with_studies(results, splits)
     return Evidence(
         results["models"], results["training"], results["labels"], results["task_metric"], *splits["test"],
-        [model["key"] for model in shown(results)], splits.get("val"), results["kind"],
+        [model["key"] for model in shown(results)], splits.get("val"), results["kind"], results["budget"],
     )  # fmt: skip

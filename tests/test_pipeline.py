@@ -48,8 +48,8 @@ def test_exact_files(finished_run: Path) -> None:
         **{f"students/{name}/{v}": onnx | {"README.md"} for name in ("half", "cnn") for v in ("fp32", "fp16", "int8")},
         "controls/half-no-teacher/fp32": onnx,
         "report": {
-            "artifact.json", "report.html", "report.md", "report.txt", "results.json", "accuracy.png", "tradeoff.png", "size.png",
-            "training.png", "confusion.png", "calibration-reliability.png", "risk-coverage.png", "calibration.csv",
+            "artifact.json", "report.html", "report.md", "report.txt", "results.json", "accuracy.png", "tradeoff.png",
+            "size.png", "training.png", "confusion.png", "calibration-reliability.png", "risk-coverage.png", "calibration.csv",
             "teacher_vs_student_accuracy.png", "teacher_vs_student_label_distribution.png",
         },
     }  # fmt: skip

@@ -26,9 +26,7 @@ def tradeoff(evidence: Evidence) -> Figure | None:
     radii = {m["key"]: math.sqrt(max(10.0, 300 * (m["bytes"] or 0) / largest)) for m in evidence.models}
     sizes = [10.0**power for power in range(3, 12) if largest / 200 < 10**power <= largest]
     handles = [dot(f"{size / 1e6:g} MB on disk", 2 * math.sqrt(300 * size / largest), MUTED) for size in sizes]
-    handles.append(
-        Line2D([], [], color=ACCENT, linestyle=DASHED, linewidth=1, label="no model is both faster and better")
-    )
+    handles.append(_front_line("no model is both faster and better"))
     axis = f"milliseconds for one text ({percentile}, batch 1, one thread; log scale)"
     return _front_of(evidence, costs, radii, axis, handles, "max_latency_ms")
 
@@ -37,8 +35,12 @@ def size_tradeoff(evidence: Evidence) -> Figure | None:
     """Megabytes against task metric."""
     costs = {model["key"]: model["bytes"] and model["bytes"] / 1e6 for model in evidence.models}
     radii = dict.fromkeys(costs, _RADIUS)
-    line = Line2D([], [], color=ACCENT, linestyle=DASHED, linewidth=1, label="no model is both smaller and better")
-    return _front_of(evidence, costs, radii, "megabytes on disk (log scale)", [line], "max_mb")
+    handles = [_front_line("no model is both smaller and better")]
+    return _front_of(evidence, costs, radii, "megabytes on disk (log scale)", handles, "max_mb")
+
+
+def _front_line(label: str) -> Line2D:
+    return Line2D([], [], color=ACCENT, linestyle=DASHED, linewidth=1, label=label)
 
 
 def _front_of(

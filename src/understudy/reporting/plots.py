@@ -168,7 +168,8 @@ def _shares(labels: Labels, classes: int) -> NDArray[np.float64]:
 
 
 PICTURES: dict[str, Callable[[Evidence], Figure | None]] = {
-    "accuracy.png": accuracy, "tradeoff.png": tradeoff, "size.png": size_tradeoff, "training.png": training, "confusion.png": confusion_matrices,
+    "accuracy.png": accuracy, "tradeoff.png": tradeoff, "size.png": size_tradeoff, "training.png": training,
+    "confusion.png": confusion_matrices,
     "calibration-reliability.png": reliability_diagrams, "risk-coverage.png": risk_coverage_curves,
     "teacher_vs_student_accuracy.png": teacher_vs_student_accuracy,
     "teacher_vs_student_label_distribution.png": teacher_vs_student_label_distribution,

@@ -27,8 +27,7 @@ CAPTIONS = {
     "the scale: its figures are only written.",
     "tradeoff.png": "Up and left is better; nothing lies above the dashed line. The area of a dot is the size on disk "
     "(hollow: not known).",
-    "size.png": "The same for the size on disk. Orange, where a recipe has a budget: its limits; it is judged by the "
-    "validation split, and this shows the test split.",
+    "size.png": "The same by size; files whose size is not known are left out.",
     "training.png": "Training loss and its parts (training texts); the task metric and macro F1 (validation split); "
     "the learning rate at the end of each epoch.",
     "confusion.png": "The teacher and, of each student, the file that ships (INT8, or its smallest). A row holds the "
@@ -58,6 +57,8 @@ MULTI_CAPTIONS = {
     "and 5 %.",
 }
 
+OF_BUDGET = " Orange: the limits of the recipe's budget. It was judged by the validation split; this picture is of the test split."
+
 
 def report(benchmark: Path, out: Path, *, progress: Progress | None = None) -> Artifact:
     """Write report.html, report.md, report.txt, the results and the pictures of a benchmark's directory."""
@@ -84,6 +85,8 @@ def write_report(benchmark: Path, directory: Path) -> Path:
     shutil.copyfile(benchmark / "results.json", directory / "results.json")
     write_csv(directory / CALIBRATION, study_rows(results))
     captions = CAPTIONS | (MULTI_CAPTIONS if evidence.kind == "multi" else {})
+    if results["budget"]:
+        captions = captions | {name: captions[name] + OF_BUDGET for name in ("tradeoff.png", "size.png")}
     view = {**described(results), "pictures": {name: captions[name] for name in drawn}}
     embedded = {name: base64.b64encode((directory / name).read_bytes()).decode() for name in drawn}
     (directory / "report.md").write_text(markdown.render(view), encoding="utf-8")

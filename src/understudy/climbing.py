@@ -27,6 +27,7 @@ from .errors import ArtifactError
 from .fitting import Candidate, best, candidate_from, nearest, speed_of
 from .metrics import retention, task_score
 from .progress import Progress
+from .reporting import try_in_words
 from .sizes import Size, student_size
 from .soft_labels import read_labels
 from .students import variants_of
@@ -86,11 +87,16 @@ def try_out(student: StudentConfig, recipe: Recipe, out: Path, data: Path, progr
     inputs |= {"data": source.digest, "labels": labels.digest}
     plan = Plan("try", settings_of_try(student, recipe), inputs, recipe.seed)
     home = out / place_of_try(student)
-    if (done := finished(home, plan, progress)) is not None:
-        return done
-    val = read_split(data / "val.parquet", "val")
+    made = finished(home, plan, progress) or _try(home, plan, entries, data, recipe, progress)
+    for file in _files(made):
+        progress.note(f"  {try_in_words(file.to_dict(recipe.budget))}")
+    return made
+
+
+def _try(home: Path, plan: Plan, entries: Sequence[Entry], data: Path, recipe: Recipe, progress: Progress) -> Artifact:
+    out, val = home.parent.parent, read_split(data / "val.parquet", "val")
     with writing(home, plan, "try") as draft:
-        draft.task = source.task
+        draft.task = Artifact.load(data, "data").task
         found = _measured(entries, val, _teacher(out, val, recipe), recipe, progress)
         draft.measurements = {"n": len(val), "files": [candidate.to_dict() for candidate in found]}
     return Artifact.load(home)

@@ -35,7 +35,7 @@ from .climbing import fits, ladder, outcome, place_of_try, settings_of_try, try_
 from .config import Recipe, StudentConfig, TeacherConfig
 from .layer_checks import check_layers
 from .preparation import prepare, task_of
-from .progress import Progress
+from .progress import Progress, Silent
 from .pseudo_labeling import pseudo_label
 from .reporting import report
 from .run_log import logged
@@ -66,7 +66,7 @@ def run(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> dic
     with claimed(out, recipe), logged(out, title, progress) as told, tracking(recipe, out, told) as record:
         for said in left_out(recipe):
             told.note(f"warning: {said}")
-        most = len(list(plan(recipe, out, base, told)))  # a budget may be met earlier
+        most = len(list(plan(recipe, out, base, Silent())))  # a budget may be met earlier
         count = f"at most {most}" if recipe.budget else f"{most}"
         work(plan(recipe, out, base, told), told, record, count)
     results: dict[str, Any] = json.loads((out / "report" / RESULTS).read_text(encoding="utf-8"))

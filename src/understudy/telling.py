@@ -6,7 +6,6 @@ from .artifact import Artifact
 from .label_mapping import mapping_summary
 from .preparation import summary
 from .progress import Progress
-from .reporting import try_in_words
 
 
 def tell(made: Artifact | None, progress: Progress) -> None:
@@ -25,7 +24,5 @@ def tell(made: Artifact | None, progress: Progress) -> None:
         for column in ("hidden", "attention"):
             if size := made.measurements.get(f"{column}_bytes"):
                 progress.note(f"  {column} of the teacher's layers: {size / 1e6:.1f} MB")
-    for line in try_in_words(made.measurements) if made.kind == "try" else []:
-        progress.note(f"  {line}")
     for warning in made.warnings:
         progress.note(f"  warning: {warning}")

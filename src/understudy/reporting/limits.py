@@ -40,9 +40,9 @@ def _miss(miss: Mapping[str, Any]) -> str:
     }[str(limit)]
 
 
-def try_in_words(made: Results) -> list[str]:
-    """What each file of a tried student is on validation."""
-    return [_file(file) for file in made["files"]]
+def try_in_words(file: Mapping[str, Any]) -> str:
+    """What a file of a tried student is on validation, and whether it fits."""
+    return f"{_file(file)}: {misses_in_words(file['misses']) or 'fits the budget'}"
 
 
 def about_budget(results: Results) -> list[str]:

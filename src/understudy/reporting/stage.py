@@ -57,7 +57,10 @@ MULTI_CAPTIONS = {
     "and 5 %.",
 }
 
-OF_BUDGET = " Orange: the limits of the recipe's budget. It was judged by the validation split; this picture is of the test split."
+OF_BUDGET = (
+    " Orange: the limits of the recipe's budget. It was judged by the validation split, and the picture is of the test "
+    "split."
+)
 
 
 def report(benchmark: Path, out: Path, *, progress: Progress | None = None) -> Artifact:

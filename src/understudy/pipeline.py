@@ -185,13 +185,15 @@ def _climb(
     """The steps of each student, added to `finals`; with a budget up to the first that fits. Returns the students."""
     tried = []
     for student in recipe.students:
+        needs = ["labels", known_data(recipe, out).name]
         for step in _student_steps(student, recipe, out, refused, progress):
-            finals.append(step.out)
+            needs.append(step.out)
             yield step
+        finals += needs[2:]
         tried.append(student)
         if recipe.budget:
             attempt = partial(try_out, student, recipe, out, known_data(recipe, out), progress)
-            yield Step(place_of_try(student), attempt, tuple(finals), settings_of_try(student, recipe))
+            yield Step(place_of_try(student), attempt, tuple(needs), settings_of_try(student, recipe))
             if fits(student, recipe, out):
                 break
     return tried

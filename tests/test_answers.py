@@ -57,7 +57,7 @@ def recipe(**changes: Any) -> Recipe:
 # What a recipe may ask for
 
 
-NO_NETWORK = "student a: a teacher of kind table has no layers and no embeddings to start from"
+NO_NETWORK = "student a: a teacher of kind table has no layers, tokens or embeddings to start from"
 UNREAD = "is for a teacher that is a model, and this one is a table: remove it"
 
 
@@ -74,6 +74,7 @@ def student(**given: Any) -> dict[str, Any]:
     [
         (student(kind="cut"), f"{NO_NETWORK}: choose another kind than cut"),
         (student(kind="bilstm", teacher_embeddings=True), f"{NO_NETWORK}: set teacher_embeddings = false"),
+        (student(kind="bigru", tokens="teacher"), f'{NO_NETWORK}: set tokens = "words"'),
         (
             student(kind="transformer", hidden_weight=1.0) | {"distill": {"attention_weight": 1.0}},
             f"{NO_NETWORK}: set hidden_weight to 0",
@@ -150,9 +151,12 @@ def test_a_student_with_a_length_of_its_own(data: Path, labels: Path, tmp_path: 
 def test_stages_refuse_a_student_that_needs_a_network(data: Path, labels: Path, tmp_path: Path) -> None:
     for student in (
         TextCNNStudent(name="cnn", teacher_embeddings=True, **SMALL),
+        TextCNNStudent(name="cnn", tokens="teacher", **SMALL),
         TransformerStudent(name="cnn", hidden_weight=1.0, **SMALL),
     ):
-        with pytest.raises(RecipeError, match="student cnn: a teacher of kind table has no layers and no embeddings"):
+        with pytest.raises(
+            RecipeError, match="student cnn: a teacher of kind table has no layers, tokens or embeddings"
+        ):
             distill(data.parent / "teacher", labels, data, tmp_path / "cnn", student)
     assert not (tmp_path / "cnn").exists()
 

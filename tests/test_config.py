@@ -71,6 +71,8 @@ def test_there_are_recipes() -> None:
 
 # Keys
 
+KINDS = "cut, pretrained, transformer, textcnn, bilstm, bigru, gated-cnn, hashed"
+
 
 @pytest.mark.parametrize(
     ("changes", "message"),
@@ -95,9 +97,9 @@ def test_a_key_that_is_unknown_or_missing(changes: dict[str, Any], message: str)
 @pytest.mark.parametrize(
     ("kind", "key", "owners"),
     [
-        ("cut", "teacher_embeddings", "textcnn or bilstm"),
+        ("cut", "teacher_embeddings", "textcnn or bilstm or bigru or gated-cnn"),
         ("transformer", "kernels", "textcnn"),
-        ("textcnn", "layers", "cut or transformer or bilstm"),
+        ("textcnn", "layers", "cut or transformer or bilstm or bigru"),
         ("bilstm", "filters", "textcnn"),
     ],
 )
@@ -109,13 +111,10 @@ def test_a_key_of_another_kind(kind: str, key: str, owners: str) -> None:
 @pytest.mark.parametrize(
     ("student", "message"),
     [
-        ({"name": "s"}, "students.0: kind is missing; choose one of cut, pretrained, transformer, textcnn, bilstm"),
+        ({"name": "s"}, f"students.0: kind is missing; choose one of {KINDS}"),
         ({"kind": "cnn"}, "students.0: unknown kind 'cnn'; did you mean 'textcnn'?"),
-        (
-            {"kind": "bert"},
-            "students.0: unknown kind 'bert'; choose one of cut, pretrained, transformer, textcnn, bilstm",
-        ),
-        ({"kind": 3}, "students.0: unknown kind '3'; choose one of cut, pretrained, transformer, textcnn, bilstm"),
+        ({"kind": "bert"}, f"students.0: unknown kind 'bert'; choose one of {KINDS}"),
+        ({"kind": 3}, f"students.0: unknown kind '3'; choose one of {KINDS}"),
     ],
 )
 def test_a_student_without_a_known_kind(student: dict[str, Any], message: str) -> None:
@@ -278,6 +277,14 @@ def test_layers_are_a_number_or_a_list(layers: int | list[int]) -> None:
             "students.0: freeze_encoder leaves the layers as they are, which hidden_weight would train: remove one",
         ),
         (
+            {"teacher": {"mlm_learning_rate": 0.1}},
+            "teacher: mlm_learning_rate is that of mlm_epochs, which are 0: set mlm_epochs, or remove it",
+        ),
+        (
+            {"teacher": {"train": False, "mlm_epochs": 1}},
+            "teacher: a ready classifier (train = false) is not trained: remove mlm_epochs",
+        ),
+        (
             {"teacher": {"schedule": "plateau"}},
             "teacher: schedule = plateau goes on until nothing improves: set patience to 1 or more",
         ),
@@ -314,8 +321,8 @@ def test_layers_are_a_number_or_a_list(layers: int | list[int]) -> None:
             "variants: int8 is dynamic already, by quantize.method: remove int8-dynamic",
         ),
         (
-            {"students": students({}, {"kind": "bilstm"}), "variants": ["exported"]},
-            "variants leave no file of s1: torch.export cannot write a bilstm student; add another variant",
+            {"students": students({}, {"kind": "bigru"}), "variants": ["exported"]},
+            "variants leave no file of s1: torch.export cannot write a bigru student; add another variant",
         ),
         (
             {
@@ -482,18 +489,22 @@ def test_every_setting_of_distill_reaches_every_kind(kind: str) -> None:
     model = {"model": "x"} if kind == "pretrained" else {}
     (student,) = read(task=THREE, distill=distill, students=[{"name": "s", "kind": kind, **model}]).students
     none: dict[str, Any] = {"hidden_weight": 0.0, "attention_weight": 0.0, "layer_map": "uniform"}
-    without = {"transformer": {"attention_weight": 0.0}, "textcnn": none, "bilstm": none}
-    assert student.model_dump(include=set(distill)) == distill | without.get(kind, {})
+    without = {"transformer": {"attention_weight": 0.0}, "cut": {}, "pretrained": {}}
+    assert student.model_dump(include=set(distill)) == distill | without.get(kind, none)
     assert all(value != DistillConfig.model_fields[name].default for name, value in distill.items())
 
 
 @pytest.mark.parametrize(
-    ("kind", "later"), [("textcnn", {"prune_filters": 0.5}), ("transformer", {"prune_heads": 0.5, "prune_units": 0.25})]
+    ("kind", "later"),
+    [
+        ("textcnn", {"prune_filters": 0.5, "recovery_epochs": 1, "tokens": "teacher"}),
+        ("transformer", {"prune_heads": 0.5, "prune_units": 0.25, "recovery_epochs": 1}),
+        ("bilstm", {"pooling": "max_mean", "tokens": "teacher"}),
+    ],
 )
 def test_keys_that_came_later_are_no_part_of_what_was_made_without_them(kind: str, later: dict[str, Any]) -> None:
-    plain, given = ({"kind": kind}, {"kind": kind, "recovery_epochs": 1} | later)
-    (one, other) = read(students=students(plain, given)).students
-    assert set(other.model_dump()) - set(one.model_dump()) == {*later, "recovery_epochs"}
+    (one, other) = read(students=students({"kind": kind}, {"kind": kind} | later)).students
+    assert set(other.model_dump()) - set(one.model_dump()) == set(later)
 
 
 def test_keys_of_data_that_came_later_are_no_part_of_what_was_made_without_them() -> None:

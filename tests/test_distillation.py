@@ -1,4 +1,4 @@
-"""distill: students of five kinds from one teacher's soft labels, and twins that the teacher never reaches."""
+"""distill: students of every kind from one teacher's soft labels, and twins that the teacher never reaches."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from architectures import save_encoder
 from training_kit import Failing, PowerCutError, prepare_few
 from understudy.artifact import Artifact
 from understudy.config import (
+    BiGRUStudent,
     BiLSTMStudent,
     CutStudent,
     DataConfig,
+    GatedCNNStudent,
     LabelConfig,
     PretrainedStudent,
     StudentConfig,
@@ -96,18 +98,27 @@ def lstm(**changes: Any) -> BiLSTMStudent:
     return BiLSTMStudent(**SHARED | {"width": 12, "units": 4, "min_count": 1} | changes)
 
 
+def gru(**changes: Any) -> BiGRUStudent:
+    return BiGRUStudent(**SHARED | {"width": 12, "units": 4, "min_count": 1} | changes)
+
+
+def gated(**changes: Any) -> GatedCNNStudent:
+    small = {"width": 12, "channels": 8, "kernel": 3, "min_count": 1}
+    return GatedCNNStudent(**SHARED | small | changes)
+
+
 def weights(artifact: Artifact) -> bytes:
     return (artifact.path / WEIGHTS).read_bytes()
 
 
 def test_a_student_of_every_kind_is_what_its_config_says(stage: Stage, encoder: Path) -> None:
     pretrained = PretrainedStudent(**SHARED | {"model": str(encoder)})
-    for config in (cut(), fresh(), cnn(), lstm(), pretrained):
+    for config in (cut(), fresh(), cnn(), lstm(), gru(), gated(), pretrained):
         artifact = stage.distill(config)
         network = networks.load(artifact)
         assert artifact.details["kind"] == config.kind
         assert artifact.details["architecture"] == (
-            config.kind if config.kind in ("textcnn", "bilstm") else "transformer"
+            "transformer" if config.kind in ("cut", "transformer", "pretrained") else config.kind
         )
         assert artifact.details["params"] == network.parameters
         assert (artifact.kind, artifact.stage) == ("model", "distill")
@@ -143,8 +154,14 @@ def test_a_vocabulary_is_learnt_from_train_alone(stage: Stage, make: Any) -> Non
 
 @pytest.mark.parametrize(
     "config",
-    [cut(dropout=0.2), cnn(teacher_embeddings=True), lstm(teacher_embeddings=True), fresh()],
-    ids=["cut", "textcnn", "bilstm", "transformer"],
+    [
+        cut(dropout=0.2),
+        cnn(teacher_embeddings=True),
+        gru(tokens="teacher", teacher_embeddings=True),
+        gated(tokens="teacher"),
+        fresh(),
+    ],
+    ids=["cut", "textcnn", "bigru", "gated-cnn", "transformer"],
 )
 def test_no_knowledge_of_the_teacher_reaches_a_twin(stage: Stage, tmp_path: Path, config: StudentConfig) -> None:
     expected = stage.distill(config, use_teacher=False)
@@ -163,7 +180,8 @@ def test_a_twin_of_a_ready_teacher_says_that_it_is_none(finished_run: Path, tmp_
     config = TeacherConfig(model=str(finished_run / "teacher"), train=False, max_length=16)
     train(finished_run / "data", tmp_path / "ready", config)
     ready = Stage(tmp_path / "ready", tmp_path)
-    for student, warned in [(cut(), True), (cnn(teacher_embeddings=True), True), (cnn(), False), (fresh(), False)]:
+    own = gru(tokens="teacher", teacher_embeddings=True), gru(tokens="teacher")
+    for student, warned in [(cut(), True), (own[0], True), (own[1], False), (cnn(), False), (fresh(), False)]:
         twin = ready.distill(student, use_teacher=False)
         assert any("no fair twin" in warning for warning in twin.warnings) == warned, student
         assert not ready.distill(student).warnings
@@ -283,10 +301,18 @@ def test_decoupling_two_labels_is_refused(stage: Stage) -> None:
         stage.distill(cnn(loss="dkd"))
 
 
-@pytest.mark.parametrize("change", [{"units": 6}, {"layers": 2}, {"width": 10}, {"vocabulary": 20}, {"min_count": 9}])
-def test_every_size_of_a_bilstm_is_taken(stage: Stage, change: dict[str, int]) -> None:
-    module: Any = networks.load(stage.distill(lstm(**change))).module
-    plain: Any = networks.load(stage.distill(lstm())).module
+SIZES: list[tuple[Any, dict[str, Any]]] = [
+    *((gru, change) for change in ({"units": 6}, {"layers": 2}, {"vocabulary": 20}, {"pooling": "max_mean"})),
+    *((gated, change) for change in ({"channels": 6}, {"kernel": 4}, {"blocks": 1}, {"pooling": "max_mean"})),
+    (lstm, {"width": 10}),
+    (lstm, {"min_count": 9}),
+]
+
+
+@pytest.mark.parametrize(("make", "change"), SIZES)
+def test_every_size_of_a_word_network_is_taken(stage: Stage, make: Any, change: dict[str, Any]) -> None:
+    module: Any = networks.load(stage.distill(make(**change))).module
+    plain: Any = networks.load(stage.distill(make())).module
     ((name, value),) = change.items()
     if name == "min_count":
         assert module.config()["vocabulary"] < plain.config()["vocabulary"]
@@ -316,8 +342,8 @@ def test_logits_and_texts_meet_by_id(stage: Stage, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "config",
-    [fresh(epochs=2), cnn(epochs=2), lstm(epochs=2, layers=2)],
-    ids=["transformer", "textcnn", "bilstm"],
+    [fresh(epochs=2), cnn(epochs=2), lstm(epochs=2, layers=2), gated(epochs=2, tokens="teacher")],
+    ids=["transformer", "textcnn", "bilstm", "gated-cnn"],
 )
 def test_a_killed_distillation_goes_on_to_equal_weights(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: StudentConfig

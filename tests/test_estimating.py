@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from understudy.config import BiLSTMStudent, Recipe, TextCNNStudent, load_recipe
+from understudy.config import BiGRUStudent, BiLSTMStudent, GatedCNNStudent, Recipe, TextCNNStudent, load_recipe
 from understudy.errors import RecipeError
 from understudy.estimating import Forecast, estimate
 from understudy.pipeline import run
 from understudy.progress import Silent
 from understudy.sizes import Size, student_size
+from understudy.student_settings import WordStudent
 
 
 @pytest.fixture
@@ -91,11 +92,21 @@ def test_a_layer_map_that_does_not_fit_is_refused_before_any_work(
         estimate(recipe.model_copy(update={"students": students}), tmp_path / "out", workshop)
 
 
-@pytest.mark.parametrize("student", [TextCNNStudent(), BiLSTMStudent(layers=1), BiLSTMStudent(layers=3, units=64)])
-def test_the_size_of_a_word_network_is_that_of_its_weights(student: TextCNNStudent | BiLSTMStudent) -> None:
-    from understudy.training.distillation import _fresh_word_network
+@pytest.mark.parametrize(
+    "student",
+    [
+        TextCNNStudent(),
+        BiLSTMStudent(layers=1),
+        BiLSTMStudent(layers=3, units=64),
+        BiGRUStudent(layers=2),
+        GatedCNNStudent(blocks=3, channels=50),
+    ],
+    ids=repr,
+)
+def test_the_size_of_a_word_network_is_that_of_its_weights(student: WordStudent) -> None:
+    from understudy.training.word_networks import fresh
 
-    module = _fresh_word_network(student, student.vocabulary, 2)
+    module = fresh(student, student.vocabulary, 2)
     size = student_size(student, Size(0, 0))
     assert size.parameters == pytest.approx(sum(p.numel() for p in module.parameters()), rel=2e-3)
     assert size.per_token == size.parameters - student.vocabulary * student.width

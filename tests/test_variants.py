@@ -25,7 +25,7 @@ from understudy.pipeline import run
 from understudy.progress import Silent
 from understudy.speed import TORCH_VARIANTS, logits_of
 from understudy.training import export, networks, torch_files
-from understudy.training.bilstm import BiLSTM
+from understudy.training.birnn import BiRNN
 from understudy.training.exporting import _Inference
 from understudy.training.networks import Network
 
@@ -120,19 +120,20 @@ def test_word_networks_have_these_forms_too(finished_run: Path, tmp_path: Path, 
 
 
 @pytest.mark.wide
-@pytest.mark.parametrize("name", [*CONFIGS, "bilstm"])
+@pytest.mark.parametrize("name", [*CONFIGS, "bilstm", "bigru"])
 @pytest.mark.parametrize("form", ["torchscript", "exported"])
 def test_every_architecture_has_these_forms(tmp_path: Path, name: str, form: str) -> None:
-    if name == "bilstm":
+    recurrent = name in ("bilstm", "bigru")
+    if recurrent:
         torch.manual_seed(0)
-        module: Any = BiLSTM(60, 12, 4, 2, 2, 0.0).eval()
-        network = Network(module, None, 0, "bilstm")  # type: ignore[arg-type]
+        module: Any = BiRNN(60, 12, 4, 2, 2, 0.0, "gru" if name == "bigru" else "lstm", "max_mean").eval()
+        network = Network(module, None, 0, name)  # type: ignore[arg-type]
     else:
         network = networks.load_pretrained(str(save_encoder(name, tmp_path / name)), tiny.LABELS, 0.0, 0)
     network.module.eval()
     written = partial(torch_files.write, network, _Inference(network.module).eval(), tmp_path, form)
-    if (name, form) == ("bilstm", "exported"):  # torch.export takes no packed sequences
-        with pytest.raises(WorkError, match="cannot turn BiLSTM into exported"):
+    if recurrent and form == "exported":  # torch.export takes no packed sequences
+        with pytest.raises(WorkError, match="cannot turn BiRNN into exported"):
             written()
         return
     written()

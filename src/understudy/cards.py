@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from .artifact import Artifact
-from .classifier import TOKENIZER_FILE
 from .files import write_atomically
 from .recording import read_results
 from .reporting import model_card
+from .tokenization import TOKENIZER_FILES
 
 
 def write_cards(out: Path) -> None:
@@ -28,5 +28,5 @@ def _as_torch(model: dict[str, Any], out: Path) -> dict[str, Any]:
     """The row of the trained student that a measured file was made of; it was not measured itself."""
     path = Path(model["path"]).with_name("torch")
     unknown = dict.fromkeys(("calibration", "retention", "agreement"))
-    size = Artifact.load(out / path).bytes_of("model.safetensors", "config.json", TOKENIZER_FILE)
+    size = Artifact.load(out / path).bytes_of("model.safetensors", "config.json", *TOKENIZER_FILES)
     return {**model, **unknown, "variant": "torch", "path": str(path), "bytes": size, "metrics": {}, "speed": []}

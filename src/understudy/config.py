@@ -33,8 +33,11 @@ from .sections import Variant
 from .soft_terms import FOLDED_STATES, LAYER_TERMS, TWO_LABELS, inherited
 from .space import STUDENT_ALONE, TuneConfig, search_space
 from .student_settings import STUDENT_KINDS as STUDENT_KINDS
+from .student_settings import BiGRUStudent as BiGRUStudent
 from .student_settings import BiLSTMStudent as BiLSTMStudent
 from .student_settings import CutStudent as CutStudent
+from .student_settings import GatedCNNStudent as GatedCNNStudent
+from .student_settings import HashedStudent as HashedStudent
 from .student_settings import PretrainedStudent as PretrainedStudent
 from .student_settings import StudentConfig as StudentConfig
 from .student_settings import TextCNNStudent as TextCNNStudent

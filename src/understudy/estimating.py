@@ -167,7 +167,9 @@ def _work(recipe: Recipe, rows: Mapping[str, float], teacher: Size, students: Ma
         epochs, folds = recipe.teacher.epochs, recipe.label.folds
         in_folds = (3 * (folds - 1) * rows["train"] + folds * rows["val"]) * epochs if folds else 0
         work = {
-            "teacher": (3 * rows["train"] + rows["val"]) * epochs * teacher.per_token * recipe.teacher.train,
+            "teacher": (3 * (rows["train"] * epochs + transfer * recipe.teacher.mlm_epochs) + rows["val"] * epochs)
+            * teacher.per_token
+            * recipe.teacher.train,
             "labels": (transfer + rows["val"] + in_folds) * teacher.per_token,
             "teacher-fp32 calibrated": rows["val"] * teacher.per_token,
         }

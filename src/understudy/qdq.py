@@ -4,8 +4,8 @@ A product X·W becomes Q(X)·Q(W): X unsigned with one scale, W signed with one 
 DequantizeLinear pairs that ONNX Runtime fuses into one INT8 kernel with FP32 output. The ranges are constants of
 the file, so that a text's result does not depend on its batch.
 
-ONNX Runtime's LSTM takes no such pairs, and its sibling for INT8 takes ranges from each batch: recurrent weights are
-INT8 in the file and FP32 in the arithmetic.
+ONNX Runtime's LSTM and GRU take no such pairs, and the LSTM's sibling for INT8 takes ranges from each batch: recurrent
+weights are INT8 in the file and FP32 in the arithmetic.
 """
 
 from __future__ import annotations
@@ -185,12 +185,12 @@ def insert_tables(model: ModelProto) -> int:
 
 
 def insert_recurrent(model: ModelProto) -> None:
-    """Store the weights of LSTM operators as INT8 with one scale per gate of a unit, in place.
+    """Store the weights of LSTM and GRU operators as INT8 with one scale per gate of a unit, in place.
 
     They are widened when the file is loaded, so that this saves bytes and no time.
     """
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    names = [name for node in model.graph.node if node.op_type == "LSTM" for name in node.input[1:3]]
+    names = [name for node in model.graph.node if node.op_type in ("LSTM", "GRU") for name in node.input[1:3]]
     widened: list[NodeProto] = []
     for name in names:
         values, scales = quantize_rows(numpy_helper.to_array(weights[name]).astype(np.float32))

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .config import (
+    BiGRUStudent,
     BiLSTMStudent,
     CutStudent,
+    GatedCNNStudent,
+    HashedStudent,
     Recipe,
     StudentConfig,
     TeacherConfig,
@@ -45,10 +48,17 @@ def student_size(student: StudentConfig, teacher: Size) -> Size:
         case TextCNNStudent():
             per_token = float(student.width * student.filters * sum(student.kernels))
             return Size(per_token + student.vocabulary * student.width, per_token)
-        case BiLSTMStudent():
+        case BiLSTMStudent() | BiGRUStudent():
             inputs = student.width + 2 * student.units * (student.layers - 1)  # of the layers together
-            per_token = 8.0 * student.units * (inputs + student.layers * student.units)
+            gates = 4 if student.kind == "bilstm" else 3
+            per_token = 2.0 * gates * student.units * (inputs + student.layers * student.units)
             return Size(per_token + student.vocabulary * student.width, per_token)
+        case GatedCNNStudent():
+            per_token = float(student.blocks * student.channels * (3 * student.width + student.kernel))
+            return Size(per_token + student.vocabulary * student.width, per_token)
+        case HashedStudent():
+            row = student.width or 2.0
+            return Size(student.vocabulary * row, row * student.ngrams)
         case _:
             from .training.networks import describe_pretrained
 

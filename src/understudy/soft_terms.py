@@ -75,8 +75,7 @@ LAYER_TERMS = {
 _NO_LAYERS = "is for students that are transformers, like the teacher, and a {kind} has no such layers: remove it"
 _OWN_TOKENS = "compares attention token by token, and a {kind} student learns tokens of its own: remove it"
 _CANNOT = {
-    "textcnn": dict.fromkeys(LAYER_TERMS, _NO_LAYERS),
-    "bilstm": dict.fromkeys(LAYER_TERMS, _NO_LAYERS),
+    **{kind: dict.fromkeys(LAYER_TERMS, _NO_LAYERS) for kind in ("textcnn", "bilstm", "bigru", "gated-cnn", "hashed")},
     "transformer": {"attention_weight": _OWN_TOKENS},
 }
 

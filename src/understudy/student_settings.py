@@ -9,6 +9,9 @@ from pydantic import Field, field_validator, model_validator
 from .distill_settings import DistillConfig, EncoderConfig, FilterPruningConfig, PruningConfig
 from .sections import NAME, Positive, Pretrained
 
+Pooling = Literal["max", "max_mean"]
+_POOLING = "what is read of the words' states: their maximum, or that and their mean"
+
 
 class StudentBase(DistillConfig):
     later = frozenset({"truncation"})
@@ -75,12 +78,21 @@ class TransformerStudent(StudentBase, PruningConfig):
 
 
 class _WordStudent(StudentBase):
-    """A network over word embeddings."""
+    """A network over embeddings of words, or of the pieces that the teacher cuts words into."""
 
-    width: Positive = Field(300, description="size of the word embeddings")
-    vocabulary: Annotated[int, Field(ge=8)] = Field(20000, description="word vocabulary, at most, from train only")
-    min_count: Positive = Field(2, description="rarer words are unknown")
-    teacher_embeddings: bool = Field(False, description="start a word as the mean of the teacher's pieces of it")
+    later = frozenset({"tokens"})
+
+    tokens: Literal["words", "teacher"] = Field(
+        "words", description="words learnt from train, or the teacher's own tokens: those that the transfer set uses"
+    )
+    width: Positive = Field(300, description="size of the embeddings")
+    vocabulary: Annotated[int, Field(ge=8)] = Field(
+        20000, description="most frequent words of train, at most; of the teacher's tokens, beside single characters"
+    )
+    min_count: Positive = Field(2, description="rarer words are unknown; rarer tokens of the teacher are cut smaller")
+    teacher_embeddings: bool = Field(
+        False, description="start from the teacher's table, rotated to `width`: a word as the mean of its pieces"
+    )
 
 
 class TextCNNStudent(_WordStudent, FilterPruningConfig):
@@ -93,16 +105,67 @@ class TextCNNStudent(_WordStudent, FilterPruningConfig):
     kernels: list[Positive] = Field([3, 4, 5], min_length=1, description="kernel sizes, in words")
 
 
-class BiLSTMStudent(_WordStudent):
+class _RecurrentStudent(_WordStudent):
+    """A bidirectional recurrence."""
+
+    later = frozenset({"pooling"})
+
+    units: Positive = Field(150, description="units of each direction")
+    layers: Positive = Field(1, description="layers")
+    pooling: Pooling = Field("max", description=_POOLING)
+
+
+class BiLSTMStudent(_RecurrentStudent):
     """A bidirectional LSTM over word embeddings; sizes of Tang et al. 2019 (castorini/d-bert, birnn_sst2.json)."""
 
     kind: Literal["bilstm"] = "bilstm"
-    units: Positive = Field(150, description="units of each direction")
-    layers: Positive = Field(1, description="layers")
 
 
+class BiGRUStudent(_RecurrentStudent):
+    """A bidirectional GRU over word embeddings: three quarters of the LSTM's weights."""
+
+    kind: Literal["bigru"] = "bigru"
+
+
+class GatedCNNStudent(_WordStudent):
+    """Residual blocks of gated, depthwise-separable convolutions (after Dauphin et al. 2017 and Wu et al. 2019)."""
+
+    kind: Literal["gated-cnn"] = "gated-cnn"
+    width: Positive = Field(128, description="size of the embeddings, and of what the blocks add to")
+    channels: Positive = Field(128, description="channels inside a block")
+    kernel: Positive = Field(5, description="kernel size, in words")
+    blocks: Positive = Field(2, description="blocks")
+    pooling: Pooling = Field("max", description=_POOLING)
+
+
+class HashedStudent(StudentBase):
+    """N-grams of words, and of bytes inside words, each with a row of its own; pooled without order."""
+
+    kind: Literal["hashed"] = "hashed"
+    learning_rate: float = Field(1e-2, gt=0, description="peak learning rate of AdamW, higher for rows than for layers")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of n-grams that a step leaves out")
+    max_length: int = Field(1000, ge=0, le=8192, description="words read of a text; 0: as the teacher's tokens")
+    width: Annotated[int, Field(ge=0, le=64)] = Field(
+        32, description="values of a row; 0: linear, a row is what an n-gram adds to the logits"
+    )
+    ngrams: Annotated[int, Field(ge=1, le=3)] = Field(2, description="words of the longest n-gram")
+    subwords: list[Annotated[int, Field(ge=2, le=8)]] = Field([], description="sizes of n-grams of bytes inside a word")
+    vocabulary: Annotated[int, Field(ge=8)] = Field(
+        100_000, description="n-grams kept, at most: the most frequent of the transfer set"
+    )
+    min_count: Positive = Field(2, description="rarer n-grams are left out")
+
+    @field_validator("truncation")
+    @classmethod
+    def _from_the_beginning(cls, truncation: str) -> str:
+        if truncation == "head_tail":
+            raise ValueError("a hashed student reads from the beginning: raise its max_length, which costs little")
+        return truncation
+
+
+WordStudent = TextCNNStudent | BiLSTMStudent | BiGRUStudent | GatedCNNStudent
 StudentConfig = Annotated[
-    CutStudent | PretrainedStudent | TransformerStudent | TextCNNStudent | BiLSTMStudent, Field(discriminator="kind")
+    CutStudent | PretrainedStudent | TransformerStudent | WordStudent | HashedStudent, Field(discriminator="kind")
 ]
 
 STUDENT_KINDS: dict[str, type[StudentBase]] = {
@@ -111,4 +174,7 @@ STUDENT_KINDS: dict[str, type[StudentBase]] = {
     "transformer": TransformerStudent,
     "textcnn": TextCNNStudent,
     "bilstm": BiLSTMStudent,
+    "bigru": BiGRUStudent,
+    "gated-cnn": GatedCNNStudent,
+    "hashed": HashedStudent,
 }

@@ -15,7 +15,7 @@ from .soft_terms import LAYER_TERMS
 PROMPT = (
     "Which one of these labels fits the text best: {labels}? Answer with the label and nothing else.\n\nText: {text}"
 )
-NO_NETWORK = "a teacher of kind {} has no layers and no embeddings to start from"
+NO_NETWORK = "a teacher of kind {} has no layers, tokens or embeddings to start from"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -183,6 +183,8 @@ def unread_settings(teacher: Section, label: Section, benchmark: Section, studen
             return f"student {student.name}: {NO_NETWORK.format(kind)}: choose another kind than cut"
         if getattr(student, "teacher_embeddings", False):
             return f"student {student.name}: {NO_NETWORK.format(kind)}: set teacher_embeddings = false"
+        if getattr(student, "tokens", "words") == "teacher":
+            return f'student {student.name}: {NO_NETWORK.format(kind)}: set tokens = "words"'
         if weights := [weight for weight in LAYER_TERMS if getattr(student, weight)]:
             return f"student {student.name}: {NO_NETWORK.format(kind)}: set {' and '.join(weights)} to 0"
     if "pipeline" in benchmark.model_fields_set:

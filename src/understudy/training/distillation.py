@@ -16,11 +16,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from ..artifact import Artifact, Draft, Plan, TextConfig, finished, writing
 from ..config import (
+    BiGRUStudent,
     BiLSTMStudent,
     CutStudent,
+    GatedCNNStudent,
+    HashedStudent,
     OptimizationConfig,
     PretrainedStudent,
     StudentConfig,
@@ -31,20 +35,20 @@ from ..data.storing import TEST_FILE, read_split
 from ..data.task import Split, Task
 from ..distill_settings import EncoderConfig, Pruning
 from ..errors import ArtifactError, RecipeError
+from ..hashing import Sizes
 from ..progress import Progress, Silent
 from ..pseudo_labeling import check_trainable, origin
 from ..soft_labels import TEACHERS, answered
 from ..soft_terms import LAYER_TERMS, ONE_LABEL, TWO_LABELS
 from ..teachers import NO_NETWORK
 from ..tokenization import TextEncoder
-from . import gold_stage, networks, origins, pruning, vocabulary
-from .bilstm import BiLSTM
+from . import gold_stage, networks, origins, pruning, vocabulary, word_networks
 from .finetuning import Lesson, class_weights, learn
+from .hashed import HashedNgrams
 from .loop import AfterEpoch
 from .losses import distillation, supervised, with_layers
 from .networks import HubClassifier, Network
 from .targets import teacher_targets
-from .textcnn import TextCNN
 from .transfer import Transfer, prepare_transfer
 
 _NARROW = (
@@ -74,9 +78,8 @@ class Sources:
         """How the student reads texts."""
         assert self.data.text is not None and self.teacher.text is not None
         theirs = self.teacher.text
-        return TextConfig(
-            self.data.text.normalize, config.max_length or theirs.max_length, config.truncation or theirs.truncation
-        )
+        ends = "head" if isinstance(config, HashedStudent) else config.truncation or theirs.truncation
+        return TextConfig(self.data.text.normalize, config.max_length or theirs.max_length, ends)
 
 
 def distill(
@@ -111,6 +114,7 @@ def distill(
     if config.loss == "dkd" and source.task is not None and (source.task.multi or len(source.task.labels) == 2):
         raise RecipeError(ONE_LABEL if source.task.multi else TWO_LABELS)
     inside = any(getattr(config, name, False) for name in ("teacher_embeddings", *LAYER_TERMS))
+    inside |= getattr(config, "tokens", "words") == "teacher"
     if model.kind != "model" and (isinstance(config, CutStudent) or inside):
         raise RecipeError(f"student {config.name}: {NO_NETWORK.format(model.config['kind'])}")
     check_trainable(source, config, use_teacher)
@@ -249,8 +253,18 @@ def _student(
                 max_length=text.max_length, dropout=config.dropout,
             )  # fmt: skip
             return Network(module, tokenizer, 0, "transformer")
-        case TextCNNStudent() | BiLSTMStudent():
-            return _word_network(config, teacher, task, train, use_teacher, seed, warnings)
+        case TextCNNStudent() | BiLSTMStudent() | BiGRUStudent() | GatedCNNStudent():
+            started = _origin(config, teacher, task, use_teacher, seed, warnings) if config.teacher_embeddings else None
+            if config.tokens == "words":
+                return word_networks.over_words(config, started, train, len(task.labels))
+            source = started or networks.load(teacher)
+            return word_networks.over_tokens(config, source, text, transfer, len(task.labels), warnings)
+        case HashedStudent():
+            sizes = Sizes(config.ngrams, tuple(config.subwords))
+            known = vocabulary.learn_ngrams(transfer.texts, text, sizes, config.vocabulary, config.min_count)
+            labels = len(task.labels)
+            outputs = 1 if labels == 2 and not task.multi else labels
+            return Network(HashedNgrams(len(known), config.width, labels, outputs, config.dropout), known, 0, "hashed")
 
 
 def _outside(config: StudentConfig) -> dict[str, str]:
@@ -272,42 +286,13 @@ def _origin(
 
 def _trimmed(network: Network, text: TextConfig, transfer: Split, warnings: list[str]) -> Network:
     used = TextEncoder(network.tokenizer, text).encode(transfer.texts)
+    assert isinstance(network.tokenizer, Tokenizer)
     trimmed = vocabulary.trim(network.tokenizer, used)
     if trimmed is None:
-        warnings.append("the vocabulary was not trimmed: only WordPiece and Unigram tokenizers can be")
+        warnings.append(vocabulary.UNTRIMMED)
         return network
     tokenizer, kept = trimmed
     assert isinstance(network.module, HubClassifier)
     pad_id = kept.index(network.pad_id)
     networks.replace_embeddings(network.module, kept, pad_id)
     return Network(network.module, tokenizer, pad_id, network.architecture)
-
-
-def _word_network(
-    config: TextCNNStudent | BiLSTMStudent,
-    teacher: Artifact,
-    task: Task,
-    train: Split,
-    use_teacher: bool,
-    seed: int,
-    warnings: list[str],
-) -> Network:
-    tokenizer = vocabulary.learn_words(train.texts, config.vocabulary, config.min_count)
-    module = _fresh_word_network(config, tokenizer.get_vocab_size(), len(task.labels))
-    if config.teacher_embeddings:
-        source = _origin(config, teacher, task, use_teacher, seed, warnings)
-        assert isinstance(source.module, HubClassifier)
-        model: Any = source.module.model
-        table = model.get_input_embeddings().weight.detach()
-        start = vocabulary.embeddings_from_teacher(tokenizer, source.tokenizer, table, config.width)
-        with torch.no_grad():
-            module.embeddings.weight.copy_(start)
-    return Network(module, tokenizer, 0, config.kind)
-
-
-def _fresh_word_network(config: TextCNNStudent | BiLSTMStudent, words: int, labels: int) -> TextCNN | BiLSTM:
-    match config:
-        case TextCNNStudent():
-            return TextCNN(words, config.width, config.filters, config.kernels, labels, config.dropout)
-        case BiLSTMStudent():
-            return BiLSTM(words, config.width, config.units, config.layers, labels, config.dropout)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,16 +21,16 @@ import torch
 from torch import Tensor, nn
 
 from ..artifact import Artifact, Plan, finished, short_name, writing
-from ..classifier import LABELS_KEY, MODEL_FILE, TOKENIZER_FILE, open_session
+from ..classifier import LABELS_KEY, MODEL_FILE, open_session
 from ..config import ExportConfig
 from ..data.storing import TEST_FILE, read_split
 from ..data.task import Kind
 from ..decision import Decision
 from ..errors import WorkError, first_line
 from ..progress import Progress, Silent
-from ..tokenization import TextEncoder, Tokens
+from ..tokenization import TextEncoder, Tokens, copy_tokenizer
 from . import networks, torch_files
-from .bilstm import BiLSTM
+from .birnn import BiRNN
 from .loop import infer
 from .networks import Network
 
@@ -76,7 +75,7 @@ def export(
         allowed = math.inf if form == "torch-fp16" else config.tolerance
         difference = _prove(network, _answers(draft.path, form, source), tokens, allowed, kind)
         advance(1)
-        shutil.copyfile(model / TOKENIZER_FILE, draft.path / TOKENIZER_FILE)
+        copy_tokenizer(model, draft.path)
         draft.task, draft.text = source.task, source.text
         draft.details = source.details | {"variant": form}
         draft.measurements = {"parity": {"texts": len(tokens), "max_logit_difference": difference}}
@@ -122,7 +121,7 @@ def to_onnx(module: nn.Module, file: Path, labels: Sequence[str] = ()) -> None:
 
 def for_export(module: nn.Module) -> nn.Module:
     """The module as exporters understand it."""
-    return module.for_export() if isinstance(module, BiLSTM) else module
+    return module.for_export() if isinstance(module, BiRNN) else module
 
 
 class _Inference(nn.Module):

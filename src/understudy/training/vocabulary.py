@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor
 
+from ..data.text import TextConfig
+from ..hashing import Hashing, Sizes, all_hashes
 from ..tokenization import Tokens
 
 _TRIMMABLE = ("WordPiece", "Unigram")
+UNTRIMMED = "the vocabulary was not trimmed: only WordPiece and Unigram tokenizers can be"
 _SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 _ALPHABET = 200  # all characters of noisy text would crowd out words
 
@@ -54,6 +57,13 @@ def trim(tokenizer: Tokenizer, used: Iterable[Tokens]) -> tuple[Tokenizer, list[
     return Tokenizer.from_str(json.dumps(spec)), kept
 
 
+def most_frequent(used: Sequence[Tokens], size: int, min_count: int) -> Tokens:
+    """At most `size` token ids, those that `used` contains most often and at least `min_count` times."""
+    counts = np.bincount(np.concatenate(used))
+    order = np.argsort(-counts, kind="stable")[:size]
+    return order[counts[order] >= min_count]
+
+
 def learn_wordpiece(texts: Iterable[str], size: int) -> Tokenizer:
     """A lower-casing WordPiece tokenizer learnt on the texts, with [CLS] and [SEP] around a text; the same each time.
 
@@ -90,25 +100,37 @@ def learn_words(texts: Iterable[str], size: int, min_count: int) -> Tokenizer:
     return shell
 
 
-def embeddings_from_teacher(words: Tokenizer, teacher: Tokenizer, table: Tensor, width: int) -> Tensor:
-    """A start for word embeddings: the mean of the teacher's pieces of a word, rotated to `width` dimensions.
+def learn_ngrams(texts: Sequence[str], text: TextConfig, sizes: Sizes, size: int, min_count: int) -> Hashing:
+    """A tokenizer of the most frequent n-grams of the texts, as far as they are read."""
+    hashes, counts = np.unique(all_hashes(sizes, texts, text.max_length), return_counts=True)
+    frequent = np.flatnonzero(counts >= min_count)
+    kept = frequent[np.argsort(-counts[frequent], kind="stable")[:size]]
+    return Hashing.of(sizes, hashes[kept])
 
-    The rotation keeps the directions of largest variance (SVD of the centred table); scaled to a standard
-    deviation of 0.1.
-    """
+
+def embeddings_from_teacher(words: Tokenizer, teacher: Tokenizer, table: Tensor, width: int) -> Tensor:
+    """A start for word embeddings: the mean of the teacher's pieces of a word, `rotated` to `width` dimensions."""
     vocabulary = words.get_vocab()
     start = torch.zeros(len(vocabulary), table.shape[1])
     for word, index in vocabulary.items():
         pieces = teacher.encode(word, add_special_tokens=False).ids
         if index > 1 and pieces:
             start[index] = table[torch.tensor(pieces)].mean(dim=0)
-    start[2:] -= start[2:].mean(dim=0)
-    if width < table.shape[1]:
-        _, _, directions = torch.linalg.svd(start[2:], full_matrices=False)
-        start = start @ directions[:width].T
-    start = torch.nn.functional.pad(start, (0, width - start.shape[1]))  # fewer words or teacher dimensions than width
-    spread = start[2:].std()
-    return start * (0.1 / spread) if spread > 0 else start
+    return torch.cat([torch.zeros(2, width), rotated(start[2:], width)])
+
+
+def rotated(rows: Tensor, width: int) -> Tensor:
+    """Embeddings (n, width) that keep the directions of largest variance of the rows (n, any width).
+
+    SVD of the centred rows, whose first right vectors they are turned to; scaled to a standard deviation of 0.1.
+    """
+    rows = rows - rows.mean(dim=0)
+    if width < rows.shape[1]:
+        _, _, directions = torch.linalg.svd(rows, full_matrices=False)
+        rows = rows @ directions[:width].T
+    rows = torch.nn.functional.pad(rows, (0, width - rows.shape[1]))  # fewer rows or dimensions than width
+    spread = rows.std()
+    return rows * (0.1 / spread) if spread > 0 else rows
 
 
 def _shell(model: models.Model) -> Tokenizer:

@@ -1,8 +1,9 @@
-"""BiLSTM is torch's bidirectional LSTM; neither direction reads padding, and ONNX's operator computes the same."""
+"""BiRNN is torch's bidirectional LSTM or GRU; neither direction reads padding, and ONNX's operators say the same."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,22 +20,24 @@ from training_kit import check_padding_stays_zero
 from understudy import Classifier, qdq
 from understudy.artifact import Artifact
 from understudy.classifier import open_session
-from understudy.config import BiLSTMStudent, ExportConfig, QuantizeConfig
+from understudy.config import BiGRUStudent, BiLSTMStudent, ExportConfig, QuantizeConfig
 from understudy.data.storing import read_split
 from understudy.metrics import Estimate
 from understudy.quantization import LADDER, quantize
+from understudy.student_settings import Pooling
 from understudy.training import distill, export
-from understudy.training.bilstm import BiLSTM
+from understudy.training.birnn import BiRNN, Cell
 from understudy.training.exporting import to_onnx
 from understudy.training.loop import pad
 
 WIDTH, UNITS, VOCABULARY, LABELS = 6, 5, 30, 3
 LENGTHS = [1, 2, 7, 8, 23]
+CELLS: tuple[Cell, ...] = ("lstm", "gru")
 
 
-def network(layers: int = 1, dropout: float = 0.3) -> BiLSTM:
+def network(layers: int = 1, dropout: float = 0.3, cell: Cell = "lstm", pooling: Pooling = "max") -> BiRNN:
     torch.manual_seed(0)
-    return BiLSTM(VOCABULARY, WIDTH, UNITS, layers, LABELS, dropout).eval()
+    return BiRNN(VOCABULARY, WIDTH, UNITS, layers, LABELS, dropout, cell, pooling).eval()
 
 
 def texts(seed: int, lengths: list[int]) -> list[np.ndarray]:
@@ -50,21 +53,26 @@ def alone(module: nn.Module, row: np.ndarray) -> Tensor:
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-def test_it_equals_an_lstm_of_each_direction_and_a_maximum_over_time(layers: int) -> None:
-    module = network(layers)
-    plain = nn.LSTM(WIDTH, UNITS, layers, bidirectional=True)
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("pooling", ["max", "max_mean"])
+def test_it_equals_a_recurrence_of_each_direction_and_what_is_read_of_it(
+    layers: int, cell: Cell, pooling: Pooling
+) -> None:
+    module = network(layers, cell=cell, pooling=pooling)
+    plain = {"lstm": nn.LSTM, "gru": nn.GRU}[cell](WIDTH, UNITS, layers, bidirectional=True)
     plain.load_state_dict({n.rpartition(".")[2]: t for n, t in module.recurrence.state_dict().items()})
     with torch.no_grad():
         for row in texts(1, LENGTHS):
             states, _ = plain(module.embeddings(torch.from_numpy(row)))
-            expected = module.classifier(states.amax(dim=0))
+            read = [states.amax(dim=0), states.mean(dim=0)][: 1 if pooling == "max" else 2]
+            expected = module.classifier(torch.cat(read))
             torch.testing.assert_close(alone(module, row)[0], expected, atol=1e-6, rtol=1e-5)
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.integers(0, 10**6), st.lists(st.integers(1, 20), min_size=1, max_size=8), st.integers(0, 12))
-def test_padding_changes_no_logit(seed: int, lengths: list[int], extra: int) -> None:
-    module, rows = network(layers=2), texts(seed, lengths)
+@given(st.integers(0, 10**6), st.lists(st.integers(1, 20), min_size=1, max_size=8), st.integers(0, 12), st.booleans())
+def test_padding_changes_no_logit(seed: int, lengths: list[int], extra: int, gru: bool) -> None:
+    module, rows = network(layers=2, cell="gru" if gru else "lstm", pooling="max_mean"), texts(seed, lengths)
     ids, mask = pad([*rows, np.ones(max(lengths) + extra, dtype=np.int64)], 0)
     garbage = torch.where(mask.bool(), ids, 7)  # whatever stands behind a text
     with torch.no_grad():
@@ -130,13 +138,24 @@ def test_the_recurrence_stays_in_fp32_under_autocast() -> None:
             assert module(torch.ones(2, 9, dtype=torch.int64), torch.ones(2, 9, dtype=torch.int64)).isfinite().all()
 
 
-def test_its_config_rebuilds_it() -> None:
-    module = network(layers=2)
-    twin = BiLSTM(**module.config()).eval()
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("pooling", ["max", "max_mean"])
+def test_its_config_rebuilds_it(cell: Cell, pooling: Pooling) -> None:
+    module = network(layers=2, cell=cell, pooling=pooling)
+    twin = BiRNN(**module.config()).eval()
     twin.load_state_dict(module.state_dict())
     (row,) = texts(3, [8])
     with torch.no_grad():
         assert torch.equal(alone(twin, row), alone(module, row))
+
+
+def test_what_was_saved_when_there_were_lstms_alone_opens() -> None:
+    """Their configs name no cell and no pooling; their weights are called recurrence.lstm."""
+    old = {"vocabulary": VOCABULARY, "width": WIDTH, "units": UNITS, "layers": 1, "labels": LABELS}
+    module = BiRNN(**old)
+    assert module.config() == old | {"cell": "lstm", "pooling": "max"}
+    names = {f"recurrence.lstm.{name}" for name, _ in nn.LSTM(1, 1, bidirectional=True).named_parameters()}
+    assert module.state_dict().keys() == {"embeddings.weight", "classifier.weight", "classifier.bias", *names}
 
 
 # In ONNX
@@ -148,9 +167,14 @@ def logits(session: ort.InferenceSession, ids: np.ndarray, mask: np.ndarray | No
     return found
 
 
-@pytest.mark.parametrize("layers", [1, 2])
-def test_the_onnx_file_equals_torch_at_any_length_alone_and_padded(tmp_path: Path, layers: int) -> None:
-    module = network(layers)
+@pytest.mark.parametrize(
+    ("layers", "cell", "pooling"),
+    [(1, "lstm", "max"), (2, "lstm", "max_mean"), (1, "gru", "max_mean"), (2, "gru", "max")],
+)
+def test_the_onnx_file_equals_torch_at_any_length_alone_and_padded(
+    tmp_path: Path, layers: int, cell: Cell, pooling: Pooling
+) -> None:
+    module = network(layers, cell=cell, pooling=pooling)
     for parameter in module.parameters():
         parameter.data.mul_(2)  # logits that differ
     to_onnx(module, tmp_path / "model.onnx")
@@ -165,21 +189,29 @@ def test_the_onnx_file_equals_torch_at_any_length_alone_and_padded(tmp_path: Pat
     assert np.ptp(expected[:, 0]) > 1e-2
 
 
-def test_the_recurrence_is_onnxs_own_operator_over_constants(tmp_path: Path) -> None:
-    to_onnx(network(layers=2), tmp_path / "model.onnx")
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_recurrence_is_onnxs_own_operator_over_constants(tmp_path: Path, cell: Cell) -> None:
+    to_onnx(network(layers=2, cell=cell), tmp_path / "model.onnx")
     graph = onnx.load(tmp_path / "model.onnx").graph
     kinds = [node.op_type for node in graph.node]
-    assert (kinds.count("LSTM"), {"Loop", "Scan"} & set(kinds)) == (2, set())
+    assert (kinds.count(cell.upper()), {"Loop", "Scan"} & set(kinds)) == (2, set())
     constants = {tensor.name for tensor in graph.initializer}
     for node in graph.node:
-        assert node.op_type != "LSTM" or constants >= set(node.input[1:4])
+        assert node.op_type != cell.upper() or constants >= set(node.input[1:4])
+
+
+@pytest.fixture(scope="module", params=CELLS)
+def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained network of the real size."""
+    torch.manual_seed(0)
+    file = tmp_path_factory.mktemp("written") / "model.onnx"
+    to_onnx(BiRNN(500, 300, 150, 2, 6, 0.0, request.param, "max_mean"), file)
+    return file
 
 
 @pytest.mark.parametrize("variant", ["fp32", "fp16", "int8"])
-def test_a_batch_of_the_real_size_changes_no_byte(tmp_path: Path, variant: str) -> None:
-    torch.manual_seed(0)
-    to_onnx(BiLSTM(500, 300, 150, 2, 6), tmp_path / "model.onnx")
-    model = onnx.load(tmp_path / "model.onnx")
+def test_a_batch_of_the_real_size_changes_no_byte(written: Path, tmp_path: Path, variant: str) -> None:
+    model = onnx.load(written)
     if variant == "fp16":
         qdq.halve(model)
     if variant == "int8":
@@ -195,14 +227,15 @@ def test_a_batch_of_the_real_size_changes_no_byte(tmp_path: Path, variant: str) 
         assert logits(session, ids[::-1].copy()).tobytes() == single[::-1].tobytes()
 
 
-def test_recurrent_weights_are_stored_in_int8_gate_by_gate(tmp_path: Path) -> None:
-    module = network(layers=2)
+@pytest.mark.parametrize("cell", CELLS)
+def test_recurrent_weights_are_stored_in_int8_gate_by_gate(tmp_path: Path, cell: Cell) -> None:
+    module = network(layers=2, cell=cell)
     for parameter in module.parameters():
         parameter.data[0] *= 50  # a row beside which the others are small
     to_onnx(module, tmp_path / "model.onnx")
     model = onnx.load(tmp_path / "model.onnx")
     before = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    weights = [name for node in model.graph.node if node.op_type == "LSTM" for name in node.input[1:3]]
+    weights = [name for node in model.graph.node if node.op_type == cell.upper() for name in node.input[1:3]]
     qdq.insert_recurrent(model)
     after = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     assert len(weights) == 4
@@ -215,13 +248,21 @@ def test_recurrent_weights_are_stored_in_int8_gate_by_gate(tmp_path: Path) -> No
 # Through the stages
 
 
-@pytest.fixture(scope="module")
-def student(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A student of two layers with its variants, from the teacher of the tiny run."""
-    home, data = tmp_path_factory.mktemp("bilstm"), finished_run / "data"
-    config = BiLSTMStudent(
-        width=16, units=12, layers=2, min_count=1, epochs=4, batch_size=16, learning_rate=5e-3, device="cpu"
-    )
+QUICK: dict[str, Any] = {"min_count": 1, "epochs": 4, "batch_size": 16, "learning_rate": 5e-3, "device": "cpu"}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        BiLSTMStudent(width=16, units=12, layers=2, **QUICK),
+        BiGRUStudent(width=16, units=40, pooling="max_mean", tokens="teacher", teacher_embeddings=True, **QUICK),
+    ],
+    ids=["bilstm", "bigru"],
+)
+def student(request: pytest.FixtureRequest, finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A student with its variants, from the teacher of the tiny run."""
+    config = request.param
+    home, data = tmp_path_factory.mktemp(config.kind), finished_run / "data"
     distill(finished_run / "teacher", finished_run / "labels", data, home / "torch", config)
     export(home / "torch", data, home / "fp32", ExportConfig(samples=50))
     quantize(home / "fp32", data, home / "fp16", QuantizeConfig(samples=16), precision="fp16")

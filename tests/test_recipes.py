@@ -133,9 +133,8 @@ def test_a_recipe_runs_from_data_to_report(path: Path, models: dict[str, str], t
     recipe = smaller(raw, models)
     results = run(recipe, tmp_path / "run", tmp_path / "data", Silent())
     measured = {f"{model['name']}/{model['variant']}" for model in results["models"]}
-    students = (
-        recipe.students if not recipe.budget else [s for s in recipe.students if s.name in results["budget"]["tried"]]
-    )
+    tried = results["budget"]["tried"] if recipe.budget else [student.name for student in recipe.students]
+    students = [student for student in recipe.students if student.name in tried]
     assert {f"{student.name}/{v}" for student in students for v in variants_of(student, recipe)} <= measured
     assert {f"teacher/{variant}" for variant in getattr(recipe.teacher, "variants", [])} <= measured
     twin = set() if recipe.controls == "none" else {f"{students[0].name}-no-teacher/fp32"}

@@ -42,7 +42,7 @@ LAYERS = (
     {"answers", "calibration_metrics", "classifier", "label_mapping"},
     {"soft_labels"},
     {"pseudo_labeling"},  # a stage, and what students ask of its data
-    {"controls", "qdq", "recording", "speed", "answering", "fitting"},  # what stages lean on
+    {"controls", "qdq", "recording", "speed", "answering", "traits", "upgrading", "fitting"},  # what stages lean on
     {"worker", "entries", "pooled_tables"},
     {
         "preparation",

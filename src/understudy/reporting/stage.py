@@ -18,6 +18,8 @@ from ..progress import Progress, Silent
 from ..recording import read_logits, read_results
 from .calibration import studied, study_rows, with_studies
 from .documents import described, template
+from .examples import read_examples
+from .mistakes import mistakes
 from .view import Evidence, Results, prepared, shown
 
 CALIBRATION = "calibration.csv"
@@ -91,6 +93,7 @@ def write_report(benchmark: Path, directory: Path) -> Path:
     if results["budget"]:
         captions = captions | {name: captions[name] + OF_BUDGET for name in ("tradeoff.png", "size.png")}
     view = {**described(results), "pictures": {name: captions[name] for name in drawn}}
+    view["mistakes"] = mistakes(results, evidence, read_examples(benchmark))
     embedded = {name: base64.b64encode((directory / name).read_bytes()).decode() for name in drawn}
     (directory / "report.md").write_text(markdown.render(view), encoding="utf-8")
     (directory / "report.txt").write_text(text.render(view), encoding="utf-8")

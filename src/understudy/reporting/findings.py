@@ -6,6 +6,7 @@ from ..certificates import described
 from ..label_mapping import mapped_names
 from .formats import digits, megabytes, percent
 from .gaps import difference, judged, spoken
+from .limits import about_budget
 from .proofs import about_families, about_margin, about_seeds, about_worth
 from .scores import score_cell
 from .view import (
@@ -30,6 +31,7 @@ def sentences(results: Results) -> list[str]:
     """The same of results as `view.prepared` makes them."""
     best, split = best_student(results)
     said = _about_best(results, best, split) if best else []
+    said += about_budget(results)
     for student in [model for model in shown(results) if model["role"] == "student"]:
         for about in (about_seeds, about_margin, _about_bag_of_words, about_worth, _about_alike, _about_int8):
             said += about(results, student)

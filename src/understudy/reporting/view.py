@@ -47,6 +47,7 @@ class Evidence:
     shown: Sequence[str]
     val: tuple[Labels, dict[str, NDArray[np.float32]]] | None = None
     kind: Kind = "single"
+    budget: Results | None = None  # as `climbing.outcome` writes it
 
     def answers(self, model: Model) -> Answers:
         """What a model answers on the test split, as shipped."""
@@ -72,6 +73,7 @@ def prepared(results: Results) -> dict[str, Any]:
         "refused": [],
         "remarks": [],
         "comparisons": [],
+        "budget": None,
         "machine": {},
         "versions": {},
         "kind": "single",

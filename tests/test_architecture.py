@@ -41,7 +41,7 @@ LAYERS = (
     {"soft_labels"},
     {"pseudo_labeling"},  # a stage, and what students ask of its data
     {"controls", "qdq", "recording", "speed", "answering"},  # what stages lean on
-    {"worker", "entries"},
+    {"worker", "entries", "ranges"},
     {
         "preparation",
         "quantization",

@@ -189,9 +189,9 @@ def _work(recipe: Recipe, rows: Mapping[str, float], teacher: _Size, students: M
 
 
 def _passes(student: StudentConfig) -> int:
-    """Epochs of a student, those after pruning and on gold labels included."""
+    """Epochs of a student, those after pruning, on gold labels and with INT8 simulated included."""
     recovery = student.recovery_epochs if isinstance(student, Pruning) and student.shares else 0
-    return student.epochs + recovery + student.gold_epochs
+    return student.epochs + recovery + student.gold_epochs + student.quant_epochs
 
 
 def _disk(recipe: Recipe, teacher: _Size, students: Mapping[str, _Size]) -> int:

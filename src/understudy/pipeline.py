@@ -313,7 +313,7 @@ def _trainings(recipe: Recipe, out: Path) -> list[dict[str, Any]]:
     homes |= {student.name: out / "students" / student.name / "torch" for student in recipe.students}
     homes |= {f"{s.name}-no-teacher": out / "controls" / f"{s.name}-no-teacher" / "torch" for s in twins(recipe)}
     trained = {name: Artifact.load(home, "model") for name, home in homes.items()}
-    keys = ("history", "best_epoch", "seconds", "gold_stage")
+    keys = ("history", "best_epoch", "seconds", "gold_stage", "quantized_stage")
     return [
         {
             "name": name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from training_kit import Failing, PowerCutError
 from understudy import Classifier, qdq, ranges
 from understudy.artifact import Artifact
 from understudy.config import (
-    CutStudent,
     ExportConfig,
     GatedCNNStudent,
     QuantizeConfig,
@@ -44,7 +44,6 @@ def cnn(**changes: Any) -> TextCNNStudent:
 
 STUDENTS: dict[str, StudentConfig] = {
     "transformer": TransformerStudent(**SHARED, layers=2, width=16, heads=2, vocabulary=100),
-    "cut": CutStudent(**SHARED, layers=1),
     "textcnn": cnn(),
     "gated-cnn": GatedCNNStudent(**SHARED, width=12, channels=8, kernel=3, min_count=1),
 }
@@ -69,7 +68,9 @@ def simulated(artifact: Artifact, proto: onnx.ModelProto) -> FakeQuantized:
     return FakeQuantized(module, find_places(module, proto, "s"), intervals)
 
 
-@pytest.mark.parametrize("kind", STUDENTS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.wide] if kind == "gated-cnn" else []) for kind in STUDENTS]
+)
 def test_the_file_computes_what_was_simulated_whatever_the_batch(finished_run: Path, tmp_path: Path, kind: str) -> None:
     data = finished_run / "data"
     student = distilled(finished_run, tmp_path / "torch", STUDENTS[kind])
@@ -173,6 +174,7 @@ def test_a_killed_stage_goes_on_to_equal_weights(
     assert found.measurements["quantized_stage"] == expected.measurements["quantized_stage"]
 
 
+@pytest.mark.wide
 def test_a_twin_has_as_many_steps_and_no_simulation(finished_run: Path, tmp_path: Path) -> None:
     one = distilled(finished_run, tmp_path / "one", cnn())
     twin = distilled(finished_run, tmp_path / "twin", cnn(), use_teacher=False)
@@ -182,8 +184,6 @@ def test_a_twin_has_as_many_steps_and_no_simulation(finished_run: Path, tmp_path
 
 
 def test_ranges_of_another_graph_are_refused(finished_run: Path, tmp_path: Path) -> None:
-    import shutil
-
     home = Path(shutil.copytree(finished_run / "students/cnn/fp32", tmp_path / "cnn/fp32"))
     source = Artifact.load(home)
     source.rewrite(details=source.details | {ranges.TRAINED: [[-1.0, 1.0], [-1.0, 1.0]]})

@@ -21,12 +21,13 @@ import torch
 
 from understudy import speed
 from understudy.artifact import Artifact, Plan, writing
-from understudy.classifier import MODEL_FILE, TOKENIZER_FILE, Classifier
+from understudy.classifier import MODEL_FILE, Classifier
 from understudy.config import CutStudent, ExportConfig
 from understudy.data.storing import read_split
 from understudy.machine import describe, versions
 from understudy.metrics import evaluate, paired_difference
 from understudy.progress import Silent
+from understudy.tokenization import TOKENIZER_FILES
 from understudy.training import export, networks, pruning
 from understudy.training.distillation import open_sources
 from understudy.training.finetuning import Lesson, learn
@@ -125,7 +126,7 @@ def _measured(files: dict[str, Path], data: Path) -> list[dict[str, Any]]:
         rows.append(
             {
                 "student": student, "params": artifact.details["params"],
-                "bytes": artifact.bytes_of(MODEL_FILE, TOKENIZER_FILE),
+                "bytes": artifact.bytes_of(MODEL_FILE, *TOKENIZER_FILES),
                 "accuracy": evaluate(answer, val.labels, 2000, 0)["accuracy"].to_dict(),
                 "difference": change.to_dict(), "p50": found.rows[0]["p50"],
                 "latency_ratio": float(np.median(ratios)), "latency_ratios": [float(ratio) for ratio in ratios],

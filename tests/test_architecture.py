@@ -16,7 +16,7 @@ import understudy
 SRC = Path(understudy.__file__).parent
 # A module imports from the lines above its own, never from its own line; a folder counts as one module.
 LAYERS = (
-    {"errors", "progress", "explaining", "kinds", "soft_terms"},
+    {"errors", "progress", "explaining", "kinds", "soft_terms", "hashing"},
     {"gpu"},
     {"machine"},
     {"sections"},
@@ -41,7 +41,7 @@ LAYERS = (
     {"soft_labels"},
     {"pseudo_labeling"},  # a stage, and what students ask of its data
     {"controls", "qdq", "recording", "speed", "answering"},  # what stages lean on
-    {"worker", "entries", "ranges"},
+    {"worker", "entries", "ranges", "pooled_tables"},
     {
         "preparation",
         "quantization",

@@ -71,7 +71,7 @@ def test_there_are_recipes() -> None:
 
 # Keys
 
-KINDS = "cut, pretrained, transformer, textcnn, bilstm, bigru, gated-cnn"
+KINDS = "cut, pretrained, transformer, textcnn, bilstm, bigru, gated-cnn, hashed"
 
 
 @pytest.mark.parametrize(
@@ -277,6 +277,14 @@ def test_layers_are_a_number_or_a_list(layers: int | list[int]) -> None:
             "students.0: freeze_encoder leaves the layers as they are, which hidden_weight would train: remove one",
         ),
         (
+            {"teacher": {"mlm_learning_rate": 0.1}},
+            "teacher: mlm_learning_rate is that of mlm_epochs, which are 0: set mlm_epochs, or remove it",
+        ),
+        (
+            {"teacher": {"train": False, "mlm_epochs": 1}},
+            "teacher: a ready classifier (train = false) is not trained: remove mlm_epochs",
+        ),
+        (
             {"teacher": {"schedule": "plateau"}},
             "teacher: schedule = plateau goes on until nothing improves: set patience to 1 or more",
         ),
@@ -290,8 +298,7 @@ def test_layers_are_a_number_or_a_list(layers: int | list[int]) -> None:
         ),
         (
             {"students": students({"kind": "bilstm", "quant_epochs": 1})},
-            "students.0.quant_epochs: is for students whose INT8 is arithmetic, and a bilstm is INT8 in its file "
-            "alone: remove it",
+            "students.0.quant_epochs: is for students with matrix products in INT8, and a bilstm has none: remove it",
         ),
         (
             {"distill": {"quant_epochs": 1}, "variants": ["fp32"]},
@@ -507,7 +514,7 @@ def test_every_setting_of_distill_reaches_every_kind(kind: str) -> None:
     none: dict[str, Any] = {"hidden_weight": 0.0, "attention_weight": 0.0, "layer_map": "uniform"}
     without = {"transformer": {"attention_weight": 0.0}, "cut": {}, "pretrained": {}}
     expected = distill | without.get(kind, none)
-    if kind in ("bilstm", "bigru"):
+    if kind in ("bilstm", "bigru", "hashed"):
         del expected["quant_epochs"], expected["quant_learning_rate"]
     assert student.model_dump(include=set(distill)) == expected
     assert all(value != DistillConfig.model_fields[name].default for name, value in distill.items())

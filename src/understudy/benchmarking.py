@@ -19,7 +19,7 @@ from . import speed
 from .answers import Answers, noted
 from .artifact import Artifact, Plan, finished, writing
 from .calibration_metrics import calibration_study
-from .classifier import DEFER_BELOW, TOKENIZER_FILE, decision_of, note_on_arithmetic
+from .classifier import DEFER_BELOW, decision_of, note_on_arithmetic
 from .config import BenchmarkConfig
 from .controls import Control, bag_of_words, majority
 from .data.storing import read_split
@@ -32,6 +32,7 @@ from .metrics import agreement, mcnemar, paired_difference, retention
 from .progress import Progress, Silent
 from .recording import RESULTS as RESULTS
 from .recording import write_predictions, write_results
+from .tokenization import TOKENIZER_FILES
 
 
 def benchmark(
@@ -247,7 +248,7 @@ def _add_speed(
         return None
     pipeline = {
         "name": "teacher", "role": "teacher", "variant": "torch", "params": model.details["params"],
-        "bytes": model.bytes_of("model.safetensors", "config.json", TOKENIZER_FILE), "temperature": 1.0,
+        "bytes": model.bytes_of("model.safetensors", "config.json", *TOKENIZER_FILES), "temperature": 1.0,
         "calibration": None, "warnings": [], "path": model.path.name, "rung": None, "metrics": {}, "per_class": [],
         "confusion": [], "compression_ratio": None, "retention": None, "agreement": None,
     }  # fmt: skip

@@ -35,6 +35,7 @@ from .student_settings import BiGRUStudent as BiGRUStudent
 from .student_settings import BiLSTMStudent as BiLSTMStudent
 from .student_settings import CutStudent as CutStudent
 from .student_settings import GatedCNNStudent as GatedCNNStudent
+from .student_settings import HashedStudent as HashedStudent
 from .student_settings import PretrainedStudent as PretrainedStudent
 from .student_settings import StudentConfig as StudentConfig
 from .student_settings import TextCNNStudent as TextCNNStudent

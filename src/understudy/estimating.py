@@ -23,6 +23,7 @@ from .config import (
     BiLSTMStudent,
     CutStudent,
     GatedCNNStudent,
+    HashedStudent,
     Recipe,
     StudentConfig,
     TeacherConfig,
@@ -171,7 +172,9 @@ def _work(recipe: Recipe, rows: Mapping[str, float], teacher: _Size, students: M
         epochs, folds = recipe.teacher.epochs, recipe.label.folds
         in_folds = (3 * (folds - 1) * rows["train"] + folds * rows["val"]) * epochs if folds else 0
         work = {
-            "teacher": (3 * rows["train"] + rows["val"]) * epochs * teacher.per_token * recipe.teacher.train,
+            "teacher": (3 * (rows["train"] * epochs + transfer * recipe.teacher.mlm_epochs) + rows["val"] * epochs)
+            * teacher.per_token
+            * recipe.teacher.train,
             "labels": (transfer + rows["val"] + in_folds) * teacher.per_token,
             "teacher-fp32 calibrated": rows["val"] * teacher.per_token,
         }
@@ -254,6 +257,9 @@ def _student_size(student: StudentConfig, teacher: _Size) -> _Size:
         case GatedCNNStudent():
             per_token = float(student.blocks * student.channels * (3 * student.width + student.kernel))
             return _Size(per_token + student.vocabulary * student.width, per_token)
+        case HashedStudent():
+            row = student.width or 2.0
+            return _Size(student.vocabulary * row, row * student.ngrams)
         case _:
             from .training.networks import describe_pretrained
 

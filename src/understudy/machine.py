@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-from . import gpu
+from . import gpu, hashing
 
 Provider = Literal["cpu", "cuda", "tensorrt", "openvino"]
 PROVIDERS: dict[str, str] = {  # what onnxruntime calls them
@@ -83,6 +83,7 @@ def describe() -> dict[str, Any]:
         "cores": available_cores(),
         "instruction_set": instruction_set(),
         "memory_bytes": _memory_bytes(),
+        "hashing": "c" if hashing.fast() else "numpy",
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
         **({"gpus": gpus} if gpus else {}),
     }

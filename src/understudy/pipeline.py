@@ -29,7 +29,6 @@ from .artifact import MANIFEST, Artifact
 from .benchmarking import RESULTS, Entry, benchmark
 from .calibration import calibrate
 from .claiming import claimed
-from .classifier import TOKENIZER_FILE
 from .config import Recipe, StudentConfig, TeacherConfig
 from .files import write_atomically
 from .label_mapping import mapping_summary
@@ -43,6 +42,7 @@ from .sections import Variant
 from .speed import check_provider
 from .students import left_out, twins, variants_of
 from .teachers import OtherTeacher
+from .tokenization import TOKENIZER_FILES
 from .tracking import tracking
 
 
@@ -303,7 +303,7 @@ def _as_torch(model: dict[str, Any], out: Path) -> dict[str, Any]:
     """The row of the trained student that a measured file was made of; it was not measured itself."""
     path = Path(model["path"]).with_name("torch")
     unknown = dict.fromkeys(("calibration", "retention", "agreement"))
-    size = Artifact.load(out / path).bytes_of("model.safetensors", "config.json", TOKENIZER_FILE)
+    size = Artifact.load(out / path).bytes_of("model.safetensors", "config.json", *TOKENIZER_FILES)
     return {**model, **unknown, "variant": "torch", "path": str(path), "bytes": size, "metrics": {}, "speed": []}
 
 

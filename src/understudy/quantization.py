@@ -5,7 +5,6 @@ understudy quantize runs/x/students/small/fp32 --data runs/x/data --out runs/x/s
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from . import multilabel
 from .artifact import Artifact, Draft, Plan, finished, short_name, writing
-from .classifier import MODEL_FILE, TOKENIZER_FILE, Classifier
+from .classifier import MODEL_FILE, PADDING_KEY, Classifier
 from .config import QuantizeConfig
 from .data.storing import TEST_FILE, read_split
 from .data.task import Labels, Split
@@ -26,7 +25,7 @@ from .machine import instruction_set
 from .metrics import Estimate, agreement, confusion, paired_difference
 from .progress import Progress, Silent
 from .thresholds import fitted_decision
-from .tokenization import TextEncoder
+from .tokenization import TextEncoder, copy_tokenizer
 
 try:
     import onnx
@@ -35,6 +34,7 @@ except ImportError:
     raise MissingExtraError("Quantizing", "build") from None
 
 from . import qdq, ranges
+from .pooled_tables import insert_pooled
 
 Precision = Literal["int8", "int8-dynamic", "fp16"]
 
@@ -105,7 +105,7 @@ def quantize(
         draft.task, draft.text = source.task, source.text
         draft.details = source.details | {"variant": precision}
         gate = _Gate(Classifier(source), read_split(data / "val.parquet", "val"), config, source.task.metric)
-        shutil.copyfile(model / TOKENIZER_FILE, draft.path / TOKENIZER_FILE)
+        copy_tokenizer(model, draft.path)
         rung, verdict = _first_accepted(
             _candidates(source, data, config, precision, seed), source, draft, gate, advance
         )
@@ -219,7 +219,7 @@ def _static(
     source: Artifact, proto: ModelProto, train: Split, config: QuantizeConfig, seed: int
 ) -> Iterator[tuple[str, ModelProto]]:
     assert source.text is not None
-    encoder = TextEncoder.load(source.path / TOKENIZER_FILE, source.text)
+    encoder = TextEncoder.load(source.path, source.text)
     products = qdq.products(proto)
     observed = ranges.observe(proto, encoder, train, config.samples, seed)
     chosen = dict(zip((product.node for product in products), _chosen(source, proto, observed), strict=True))
@@ -235,6 +235,8 @@ def _static(
             {node: full[node] if rung.ranges == "full" else chosen[node][0] for node in chosen if node not in spared},
         )
         if rung.tables and config.embeddings:
+            if insert_pooled(candidate):
+                candidate.metadata_props.add(key=PADDING_KEY, value="0")
             qdq.insert_tables(candidate)
         qdq.insert_recurrent(candidate)
         if candidate != previous:  # where there are few products, rungs can spare the same

@@ -26,7 +26,8 @@ LabelPolicy = Literal["exact", "drop_and_renormalise", "merge", "abstain"]
 # The first four are ONNX files; the others need torch to run.
 Variant = Literal["fp32", "fp16", "int8", "int8-dynamic", "torchscript", "exported", "torch-fp16"]
 UNWRITABLE: dict[tuple[str, Variant], str] = {
-    (kind, "exported"): f"torch.export cannot write a {kind} student" for kind in ("bilstm", "bigru")
+    ("hashed", "int8-dynamic"): "a hashed student has no products whose ranges could be dynamic",
+    **{(kind, "exported"): f"torch.export cannot write a {kind} student" for kind in ("bilstm", "bigru")},
 }
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
@@ -110,7 +111,7 @@ class Pretrained(Section):
 class TeacherConfig(Pretrained, OptimizationConfig):
     """The large classifier."""
 
-    later = frozenset({"truncation"})
+    later = frozenset({"truncation", "mlm_epochs", "mlm_learning_rate"})
 
     kind: Literal["model"] = "model"
     model: str = Field(
@@ -126,6 +127,10 @@ class TeacherConfig(Pretrained, OptimizationConfig):
         "head", description="which tokens are kept: the first, or the first quarter and the last three quarters"
     )
     freeze_encoder: bool = Field(False, description="train the classification head only")
+    mlm_epochs: int = Field(
+        0, ge=0, description="passes over all texts, the unlabelled too, that fill in masked tokens beforehand; 0: none"
+    )
+    mlm_learning_rate: float = Field(0.0, ge=0, description="peak learning rate of those; 0: learning_rate")
     variants: list[Variant] = Field(  # no part of a dump: the trained teacher does not depend on them
         ["fp32"], exclude=True, description="files made and measured of it; fp32, the reference, always"
     )
@@ -140,9 +145,11 @@ class TeacherConfig(Pretrained, OptimizationConfig):
         for name in ("label_map", "label_policy"):
             if self.train and getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name} is for a ready classifier: set train = false")
+        if self.mlm_learning_rate and not self.mlm_epochs:
+            raise ValueError("mlm_learning_rate is that of mlm_epochs, which are 0: set mlm_epochs, or remove it")
         if not self.train:
             unused = sorted(self.model_fields_set & set(OptimizationConfig.model_fields))
-            unused += ["freeze_encoder"] if self.freeze_encoder else []
+            unused += [name for name in ("freeze_encoder", "mlm_epochs") if getattr(self, name)]
             if unused:
                 raise ValueError(f"a ready classifier (train = false) is not trained: remove {', '.join(unused)}")
         return self

@@ -74,13 +74,13 @@ LAYER_TERMS = {
 
 _NO_LAYERS = "is for students that are transformers, like the teacher, and a {kind} has no such layers: remove it"
 _OWN_TOKENS = "compares attention token by token, and a {kind} student learns tokens of its own: remove it"
-_NO_PRODUCTS = "is for students whose INT8 is arithmetic, and a {kind} is INT8 in its file alone: remove it"
+_NO_PRODUCTS = "is for students with matrix products in INT8, and a {kind} has none: remove it"
+QUANTIZED_STAGE = ("quant_epochs", "quant_learning_rate")
 _CANNOT = {
     **{kind: dict.fromkeys(LAYER_TERMS, _NO_LAYERS) for kind in ("textcnn", "gated-cnn")},
     **{
-        kind: dict.fromkeys(LAYER_TERMS, _NO_LAYERS)
-        | dict.fromkeys(("quant_epochs", "quant_learning_rate"), _NO_PRODUCTS)
-        for kind in ("bilstm", "bigru")
+        kind: dict.fromkeys(LAYER_TERMS, _NO_LAYERS) | dict.fromkeys(QUANTIZED_STAGE, _NO_PRODUCTS)
+        for kind in ("bilstm", "bigru", "hashed")
     },
     "transformer": {"attention_weight": _OWN_TOKENS},
 }

@@ -138,9 +138,34 @@ class GatedCNNStudent(_WordStudent):
     pooling: Pooling = Field("max", description=_POOLING)
 
 
+class HashedStudent(StudentBase):
+    """N-grams of words, and of bytes inside words, each with a row of its own; pooled without order."""
+
+    kind: Literal["hashed"] = "hashed"
+    learning_rate: float = Field(1e-2, gt=0, description="peak learning rate of AdamW, higher for rows than for layers")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of n-grams that a step leaves out")
+    max_length: int = Field(1000, ge=0, le=8192, description="words read of a text; 0: as the teacher's tokens")
+    width: Annotated[int, Field(ge=0, le=64)] = Field(
+        32, description="values of a row; 0: linear, a row is what an n-gram adds to the logits"
+    )
+    ngrams: Annotated[int, Field(ge=1, le=3)] = Field(2, description="words of the longest n-gram")
+    subwords: list[Annotated[int, Field(ge=2, le=8)]] = Field([], description="sizes of n-grams of bytes inside a word")
+    vocabulary: Annotated[int, Field(ge=8)] = Field(
+        100_000, description="n-grams kept, at most: the most frequent of the transfer set"
+    )
+    min_count: Positive = Field(2, description="rarer n-grams are left out")
+
+    @field_validator("truncation")
+    @classmethod
+    def _from_the_beginning(cls, truncation: str) -> str:
+        if truncation == "head_tail":
+            raise ValueError("a hashed student reads from the beginning: raise its max_length, which costs little")
+        return truncation
+
+
 WordStudent = TextCNNStudent | BiLSTMStudent | BiGRUStudent | GatedCNNStudent
 StudentConfig = Annotated[
-    CutStudent | PretrainedStudent | TransformerStudent | WordStudent, Field(discriminator="kind")
+    CutStudent | PretrainedStudent | TransformerStudent | WordStudent | HashedStudent, Field(discriminator="kind")
 ]
 
 STUDENT_KINDS: dict[str, type[StudentBase]] = {
@@ -151,4 +176,5 @@ STUDENT_KINDS: dict[str, type[StudentBase]] = {
     "bilstm": BiLSTMStudent,
     "bigru": BiGRUStudent,
     "gated-cnn": GatedCNNStudent,
+    "hashed": HashedStudent,
 }

@@ -1,7 +1,8 @@
-"""From text to token ids, the same way in training and at prediction (tokenizers, no torch)."""
+"""From text to token ids, the same way in training and at prediction (tokenizers or hashing, no torch)."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,9 +12,12 @@ from tokenizers import Tokenizer
 
 from .artifact import TextConfig
 from .data.normalization import normalize
-from .errors import ArtifactError
+from .errors import ArtifactError, first_line
+from .hashing import HASHES_FILE, SETTINGS_FILE, Hashing
 
 Tokens = NDArray[np.int64]
+
+TOKENIZER_FILES = ("tokenizer.json", SETTINGS_FILE, HASHES_FILE)  # of an artifact, the first or the others
 
 # Tokenizing is linear in the text and truncation comes after it, so that a megabyte of text would cost a second to
 # keep 128 tokens. No real text has more than 32 characters a token on average.
@@ -23,9 +27,11 @@ _CHARACTERS_PER_TOKEN = 32
 class TextEncoder:
     """A tokenizer with the text handling of its artifact."""
 
-    def __init__(self, tokenizer: Tokenizer, text: TextConfig) -> None:
+    def __init__(self, tokenizer: Tokenizer | Hashing, text: TextConfig) -> None:
         self.tokenizer = tokenizer
         self.text = text
+        if isinstance(tokenizer, Hashing):
+            return
         tokenizer.no_padding()
         if text.truncation == "head":
             tokenizer.enable_truncation(text.max_length)
@@ -33,18 +39,18 @@ class TextEncoder:
             tokenizer.no_truncation()
 
     @classmethod
-    def load(cls, path: Path, text: TextConfig) -> TextEncoder:
-        """Read a tokenizer.json; raises ArtifactError when the library does not understand it."""
-        try:
-            return cls(Tokenizer.from_file(str(path)), text)
-        except BaseException as error:  # a Rust panic is not an Exception
-            if isinstance(error, KeyboardInterrupt | SystemExit):
-                raise
-            raise ArtifactError(f"{path} is not a tokenizer that this version of tokenizers reads: {error}") from None
+    def load(cls, directory: Path, text: TextConfig) -> TextEncoder:
+        """Read the tokenizer of an artifact; raises ArtifactError."""
+        return cls(load_tokenizer(directory), text)
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
-        """Token ids of each text, special tokens included, at least one and at most max_length of them."""
+        """Token ids of each text, special tokens included, at least one and at most max_length of them.
+
+        If they are n-grams, max_length is the number of words.
+        """
         cleaned = [self._cleaned(text) for text in texts]
+        if isinstance(self.tokenizer, Hashing):
+            return self.tokenizer.encode(cleaned, self.text.max_length)
         rows = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(cleaned)]
         return [np.array(self._cut(ids) or [0], dtype=np.int64) for ids in rows]
 
@@ -71,6 +77,29 @@ class TextEncoder:
         return ids[:head] + ids[head - longest :]
 
 
+def load_tokenizer(directory: Path) -> Tokenizer | Hashing:
+    """The tokenizer of an artifact; raises ArtifactError where this version does not understand it."""
+    file = directory / TOKENIZER_FILES[0]
+    if (directory / SETTINGS_FILE).exists():
+        try:
+            return Hashing.load(directory)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(f"{directory / SETTINGS_FILE} is not what was written: {first_line(error)}") from None
+    try:
+        return Tokenizer.from_file(str(file))
+    except BaseException as error:  # a Rust panic is not an Exception
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        raise ArtifactError(f"{file} is not a tokenizer that this version of tokenizers reads: {error}") from None
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Copy the tokenizer of an artifact into another directory."""
+    for name in TOKENIZER_FILES:
+        if (source / name).exists():
+            shutil.copyfile(source / name, target / name)
+
+
 def batches(tokens: Sequence[Tokens], budget: int) -> Iterable[NDArray[np.int64]]:
     """Rows grouped by equal length, longest first, at most `budget` tokens a group.
 
@@ -82,3 +111,14 @@ def batches(tokens: Sequence[Tokens], budget: int) -> Iterable[NDArray[np.int64]
     for rows in np.split(order, starts[1:]):
         size = max(1, budget // int(lengths[rows[0]])) if len(rows) else 1
         yield from (rows[start : start + size] for start in range(0, len(rows), size))
+
+
+def padded_batches(tokens: Sequence[Tokens], budget: int) -> Iterable[NDArray[np.int64]]:
+    """Rows grouped by similar length, longest first, at most `budget` tokens a group, padding counted."""
+    lengths = np.array([len(row) for row in tokens], dtype=np.int64)
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        size = max(1, budget // int(lengths[order[start]]))
+        yield order[start : start + size]
+        start += size

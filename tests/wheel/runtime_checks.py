@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,12 @@ def test_inspect() -> None:
     shown = command("inspect", str(ARTIFACT))
     assert shown.returncode == 0, shown.stderr
     assert "all as the manifest says" in shown.stdout
+
+
+def test_the_library_of_hashing_was_built_if_it_could_be() -> None:
+    from understudy import hashing
+
+    assert hashing.fast() == (shutil.which("cc") is not None)
 
 
 def test_the_starter_data_ships() -> None:

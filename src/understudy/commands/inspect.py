@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="print the manifest as JSON")
 def command(artifact: Path, as_json: bool) -> None:
     """Say what ARTIFACT is, after checking the SHA-256 of every file in it."""
+    from .. import hashing
     from ..artifact import MANIFEST, Artifact
     from ..certificates import described
     from ..classifier import DEFER_BELOW, note_on_arithmetic
@@ -27,11 +28,12 @@ def command(artifact: Path, as_json: bool) -> None:
         return
     calibration = found.measurements.get("calibration", {})
     total = sum(int(entry["bytes"]) for entry in found.files.values())
+    hashed = hashing.SETTINGS_FILE in found.files
     lines = {
         "kind": f"{found.kind}, written by {found.stage}",
         "task": found.task and f"{found.task.name} ({found.task.metric}): {', '.join(found.task.labels)}",
         "labels": "any number per text" if found.task and found.task.multi else None,
-        "text": found.text and _text(found.text),
+        "text": found.text and _text(found.text, "words" if hashed else "tokens"),
         **{name: value for name, value in found.details.items() if value is not None},
         "temperature": f"{found.temperature:.3f}" if "temperature" in found.decision else None,
         "thresholds": _thresholds(found),
@@ -40,6 +42,7 @@ def command(artifact: Path, as_json: bool) -> None:
         else None,
         "certified": described(found.measurements["certificate"]) if "certificate" in found.measurements else None,
         "files": f"{len(found.files)}, {total / 1e6:.1f} MB, all as the manifest says",
+        "hashing": ("in C" if hashing.fast() else "in NumPy, no C library was built") if hashed else None,
         "seed": found.seed,
         "versions": ", ".join(f"{name} {version}" for name, version in found.versions.items()),
         "warnings": "; ".join(
@@ -59,6 +62,6 @@ def _thresholds(artifact: Artifact) -> str | None:
     return ", ".join(f"{label} {threshold:.3f}" for label, threshold in pairs)
 
 
-def _text(text: TextConfig) -> str:
+def _text(text: TextConfig, unit: str) -> str:
     ends = " of its beginning and its end" if text.truncation == "head_tail" else ""
-    return f"{', '.join(text.normalize) or 'as it is'}; at most {text.max_length} tokens{ends}"
+    return f"{', '.join(text.normalize) or 'as it is'}; at most {text.max_length} {unit}{ends}"

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from ..artifact import Artifact, Draft, Plan, TextConfig, finished, writing
 from ..config import (
@@ -23,6 +24,7 @@ from ..config import (
     BiLSTMStudent,
     CutStudent,
     GatedCNNStudent,
+    HashedStudent,
     OptimizationConfig,
     PretrainedStudent,
     StudentConfig,
@@ -33,6 +35,7 @@ from ..data.storing import TEST_FILE, read_split
 from ..data.task import Split, Task
 from ..distill_settings import EncoderConfig, Pruning
 from ..errors import ArtifactError, RecipeError
+from ..hashing import Sizes
 from ..progress import Progress, Silent
 from ..pseudo_labeling import check_trainable, origin
 from ..soft_labels import TEACHERS, answered
@@ -41,6 +44,7 @@ from ..teachers import NO_NETWORK
 from ..tokenization import TextEncoder
 from . import later_stage, networks, origins, pruning, quantized_stage, vocabulary, word_networks
 from .finetuning import Lesson, class_weights, learn
+from .hashed import HashedNgrams
 from .loop import AfterEpoch
 from .losses import distillation, supervised, with_layers
 from .networks import HubClassifier, Network
@@ -74,9 +78,8 @@ class Sources:
         """How the student reads texts."""
         assert self.data.text is not None and self.teacher.text is not None
         theirs = self.teacher.text
-        return TextConfig(
-            self.data.text.normalize, config.max_length or theirs.max_length, config.truncation or theirs.truncation
-        )
+        ends = "head" if isinstance(config, HashedStudent) else config.truncation or theirs.truncation
+        return TextConfig(self.data.text.normalize, config.max_length or theirs.max_length, ends)
 
 
 def distill(
@@ -162,6 +165,7 @@ def teach(
         networks.freeze_encoder(network.module)
     weights = class_weights(config, train, len(sources.task.labels))
     budget: OptimizationConfig = config
+    share = 1.0
     targets: NDArray[np.float32] | None = None
     transfer: Transfer | None = None
     if use_teacher:
@@ -173,8 +177,10 @@ def teach(
     else:
         objective = supervised(weights, config.label_smoothing)
         rows = len(train) + (len(unlabeled) if unlabeled else 0) - _unanswered(sources.labels)
-        epochs = max(1, round((config.epochs + config.quant_epochs) * rows / len(train))) + config.gold_epochs
-        budget = config.model_copy(update={"epochs": epochs})
+        epochs = max(1, round(config.epochs * rows / len(train)))
+        share = epochs / config.epochs  # more than 1 without the unlabelled texts
+        later = round(config.quant_epochs * rows / len(train)) + config.gold_epochs
+        budget = config.model_copy(update={"epochs": epochs + later})
     lesson = Lesson(texts, sources.val, with_layers(objective, config) if transfer else objective, targets, transfer)
     removal = _planned_removal(config, network)
     if use_teacher and config.quant_epochs:
@@ -185,8 +191,7 @@ def teach(
     if removal and isinstance(config, Pruning):
         examples = lesson.examples(network, text)  # what leaves is decided by the logits, whatever else is learnt
         pruning.prune(network.module, removal, examples, objective, config, pad_id=network.pad_id, seed=seed)
-        share = budget.epochs / config.epochs  # more for a twin without the unlabelled texts
-        recovery = budget.model_copy(update={"epochs": max(1, round(config.recovery_epochs * share))})
+        recovery = config.model_copy(update={"epochs": max(1, round(config.recovery_epochs * share))})
         learn(draft, network, text, lesson, recovery, phase="recovery", **said)
         draft.warnings += [_NARROW] if "heads" in removal else []
     if use_teacher and config.gold_epochs:
@@ -263,6 +268,12 @@ def _student(
                 return word_networks.over_words(config, started, train, len(task.labels))
             source = started or networks.load(teacher)
             return word_networks.over_tokens(config, source, text, transfer, len(task.labels), warnings)
+        case HashedStudent():
+            sizes = Sizes(config.ngrams, tuple(config.subwords))
+            known = vocabulary.learn_ngrams(transfer.texts, text, sizes, config.vocabulary, config.min_count)
+            labels = len(task.labels)
+            outputs = 1 if labels == 2 and not task.multi else labels
+            return Network(HashedNgrams(len(known), config.width, labels, outputs, config.dropout), known, 0, "hashed")
 
 
 def _outside(config: StudentConfig) -> dict[str, str]:
@@ -284,6 +295,7 @@ def _origin(
 
 def _trimmed(network: Network, text: TextConfig, transfer: Split, warnings: list[str]) -> Network:
     used = TextEncoder(network.tokenizer, text).encode(transfer.texts)
+    assert isinstance(network.tokenizer, Tokenizer)
     trimmed = vocabulary.trim(network.tokenizer, used)
     if trimmed is None:
         warnings.append(vocabulary.UNTRIMMED)

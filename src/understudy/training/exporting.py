@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,14 +21,14 @@ import torch
 from torch import Tensor, nn
 
 from ..artifact import Artifact, Plan, finished, short_name, writing
-from ..classifier import LABELS_KEY, MODEL_FILE, TOKENIZER_FILE, open_session
+from ..classifier import LABELS_KEY, MODEL_FILE, open_session
 from ..config import ExportConfig
 from ..data.storing import TEST_FILE, read_split
 from ..data.task import Kind
 from ..decision import Decision
 from ..errors import WorkError, first_line
 from ..progress import Progress, Silent
-from ..tokenization import TextEncoder, Tokens
+from ..tokenization import TextEncoder, Tokens, copy_tokenizer
 from . import networks, torch_files
 from .birnn import BiRNN
 from .loop import infer
@@ -76,7 +75,7 @@ def export(
         allowed = math.inf if form == "torch-fp16" else config.tolerance
         difference = _prove(network, _answers(draft.path, form, source), tokens, allowed, kind)
         advance(1)
-        shutil.copyfile(model / TOKENIZER_FILE, draft.path / TOKENIZER_FILE)
+        copy_tokenizer(model, draft.path)
         draft.task, draft.text = source.task, source.text
         draft.details = source.details | {"variant": form}
         draft.measurements = {"parity": {"texts": len(tokens), "max_logit_difference": difference}}

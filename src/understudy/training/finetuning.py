@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from ..kinds import check_metric
 from ..label_mapping import map_labels, write_mapping
 from ..progress import Progress, Silent
 from ..tokenization import TextEncoder
-from . import networks, origins
+from . import masked_lm, networks, origins
 from .loop import AfterEpoch, Examples, fit
 from .losses import Objective, balanced_class_weights, supervised
 from .networks import Network
@@ -50,7 +50,8 @@ def train(
         draft.task = source.task
         if config.train:
             texts, val = (read_split(data / f"{name}.parquet", name) for name in ("train", "val"))
-            network = fine_tune(draft, config, text, texts, val, seed=seed, progress=progress)
+            more = unlabeled_texts(data) if config.mlm_epochs else []
+            network = fine_tune(draft, config, text, texts, val, more, seed=seed, progress=progress)
         else:
             network, names = networks.load_classifier(config.source, source.task.kind)
             mapping = map_labels(names, source.task.labels, config.label_map, config.label_policy)
@@ -73,20 +74,35 @@ def fine_tune(
     text: TextConfig,
     texts: Split,
     val: Split,
+    more: Sequence[str],
     *,
     seed: int,
     progress: Progress,
     description: str = "train teacher",
 ) -> Network:
-    """A pretrained encoder trained on labelled texts, and in the draft what came of it."""
+    """A pretrained encoder trained on labelled texts, and in the draft what came of it.
+
+    On request it first fills in masked tokens of these texts and of `more`, which have no labels.
+    """
     assert draft.task is not None
     network = networks.load_pretrained(config.source, draft.task.labels, config.dropout, seed)
+    if config.mlm_epochs:
+        networks.check_length(network, text.max_length)
+        masked_lm.adapt(
+            draft, network, text, config, ([*texts.texts, *more], val.texts), seed=seed, progress=progress
+        )  # fmt: skip
     if config.freeze_encoder:
         networks.freeze_encoder(network.module)
     weights = class_weights(config, texts, len(draft.task.labels))
     lesson = Lesson(texts, val, supervised(weights, config.label_smoothing))
     learn(draft, network, text, lesson, config, seed=seed, progress=progress, description=description)
     return network
+
+
+def unlabeled_texts(data: Path) -> list[str]:
+    """The texts without labels of prepared data."""
+    file = data / "unlabeled.parquet"
+    return list(read_split(file, "unlabeled").texts) if file.exists() else []
 
 
 @dataclass(frozen=True)

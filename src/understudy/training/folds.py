@@ -6,7 +6,7 @@ it would say of a text that it never saw. Out-of-fold predictions are those of W
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +53,9 @@ def check_repeatable(teacher: Artifact, data: Artifact) -> None:
         )
 
 
-def train_fold(teacher: Artifact, fold: Fold, val: Split, out: Path, progress: Progress) -> Artifact:
+def train_fold(
+    teacher: Artifact, fold: Fold, val: Split, more: Sequence[str], out: Path, progress: Progress
+) -> Artifact:
     """The teacher once more, trained as it was, with its seed, but without the texts of the fold."""
     config = TeacherConfig(**teacher.config | {"model": origins.of(teacher)})
     plan = Plan("train", teacher.config, {"teacher": teacher.key, "fold": f"{fold.number}/{fold.count}"}, teacher.seed)
@@ -64,7 +66,7 @@ def train_fold(teacher: Artifact, fold: Fold, val: Split, out: Path, progress: P
     with writing(out, plan, "model") as draft:
         draft.task = teacher.task
         network = fine_tune(
-            draft, config, teacher.text, fold.others, val, seed=teacher.seed, progress=progress,
+            draft, config, teacher.text, fold.others, val, more, seed=teacher.seed, progress=progress,
             description=f"train without fold {fold.number}/{fold.count}",
         )  # fmt: skip
         networks.save(network, draft.path, draft.task.kind if draft.task else "single")

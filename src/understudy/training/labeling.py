@@ -91,6 +91,7 @@ def _label_folds(
     Such a teacher is an artifact in the scratch directory until its fold is labelled: one is kept at a time.
     """
     train, val = splits[:2]
+    more = [text for split in splits[2:] for text in split.texts] if teacher.config.get("mlm_epochs") else []
     taken_up = 0
     for fold in folds.cut_folds(train, config.folds, teacher.seed):
         sheet = Sheet(f"train-fold{fold.number}", fold.texts)
@@ -98,7 +99,7 @@ def _label_folds(
             taken_up += len(sheet.texts)
             continue
         home = draft.work / f"fold{fold.number}"
-        model = folds.train_fold(teacher, fold, val, home, progress)
+        model = folds.train_fold(teacher, fold, val, more, home, progress)
         taken_up += _label(draft, model, [sheet], config, progress, f"label fold {fold.number}/{fold.count}")
         shutil.rmtree(home)
     return taken_up

@@ -28,6 +28,7 @@ from .losses import Batch, Objective
 from .validation import validate
 
 AfterEpoch = Callable[[Mapping[str, float]], None]
+Judge = Callable[[NDArray[np.float32], Labels], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,13 @@ def fit(
     description: str,
     after_epoch: AfterEpoch = lambda record: None,
     keep: Callable[[int], None] = lambda epoch: None,
+    judge: Judge | None = None,
 ) -> Fit:
     """Train `model` in place and leave it with the weights of its best epoch on validation.
 
-    Goes on from a checkpoint in `work`, to weights equal to those of an undisturbed run. `after_epoch` may raise;
-    `keep` sees the model with the weights of every epoch, after a kill perhaps twice.
+    `judge` scores what the model gives for `val`, by default as a classifier's logits. Goes on from a checkpoint in
+    `work`, to weights equal to those of an undisturbed run. `after_epoch` may raise; `keep` sees the model with the
+    weights of every epoch, after a kill perhaps twice.
     """
     device = choose_device(config.device)
     model.to(device)
@@ -107,7 +110,8 @@ def fit(
             # of its last step; not set if all its steps were restored
             learning_rate = schedule((run.epochs_done + 1) * steps - 1) * _slowed(run, config)
             with average.in_place():
-                best = _close_epoch(run, model, val, best, config, len(train.tokens), learning_rate, pad_id, device)
+                scores = (judge or validate)(infer(model, val.tokens, pad_id, device), val.labels)
+                best = _close_epoch(run, model, scores, best, config, len(train.tokens), learning_rate)
                 run.seconds = time.perf_counter() - started
                 keep(run.epochs_done)
             checkpoints.save(vars(run), best)
@@ -226,16 +230,13 @@ def make_optimizer(
 def _close_epoch(
     run: Fit,
     model: nn.Module,
-    val: Examples,
+    scores: Mapping[str, float],
     best: dict[str, Tensor],
     config: OptimizationConfig,
     rows: int,
     learning_rate: float,
-    pad_id: int,
-    device: torch.device,
 ) -> dict[str, Tensor]:
-    """Validate, record the epoch, and return the best weights so far."""
-    scores = validate(infer(model, val.tokens, pad_id, device), val.labels)
+    """Record the epoch with its validation scores, and return the best weights so far."""
     if not math.isfinite(scores["nll"]):
         raise WorkError(
             f"the validation loss became {scores['nll']}; lower learning_rate (now {config.learning_rate:g})"

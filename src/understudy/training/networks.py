@@ -28,19 +28,22 @@ from transformers.utils import logging
 from ..artifact import Artifact
 from ..data.task import Kind
 from ..errors import ArtifactError, InputError, first_line
+from ..hashing import Hashing
 from ..hub import repositories
 from ..label_mapping import LabelMapping, read_mapping
+from ..tokenization import load_tokenizer
 from . import hub_tokenizers, narrowing, surgery
 from .birnn import BiRNN
 from .gated_cnn import GatedCNN
+from .hashed import HashedNgrams
 from .hub_classifier import HubClassifier as HubClassifier
 from .origins import resolve
 from .readiness import PROBLEMS, check_ready
 from .textcnn import TextCNN
 
 WordNetwork = TextCNN | BiRNN | GatedCNN
-_WORD_NETWORKS: dict[str, type[WordNetwork]] = {
-    "textcnn": TextCNN, "bilstm": BiRNN, "bigru": BiRNN, "gated-cnn": GatedCNN,
+_WORD_NETWORKS: dict[str, type[WordNetwork | HashedNgrams]] = {
+    "textcnn": TextCNN, "bilstm": BiRNN, "bigru": BiRNN, "gated-cnn": GatedCNN, "hashed": HashedNgrams,
 }  # fmt: skip
 
 
@@ -49,7 +52,7 @@ class Network:
     """A torch classifier with its tokenizer; `module(ids, mask)` gives logits."""
 
     module: nn.Module
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | Hashing
     pad_id: int
     architecture: str
     warnings: tuple[str, ...] = ()
@@ -199,21 +202,25 @@ def freeze_encoder(module: nn.Module) -> None:
 
 def save(network: Network, directory: Path, kind: Kind = "single") -> None:
     """Write weights, config and tokenizer; a transformer's directory also loads with `from_pretrained`."""
-    network.tokenizer.no_padding()
-    network.tokenizer.no_truncation()
     with _full_disk_is_an_os_error():
-        network.tokenizer.save(str(directory / "tokenizer.json"), pretty=False)
+        if isinstance(network.tokenizer, Hashing):
+            network.tokenizer.save(directory)
+        else:
+            network.tokenizer.no_padding()
+            network.tokenizer.no_truncation()
+            network.tokenizer.save(str(directory / "tokenizer.json"), pretty=False)
         if isinstance(network.module, HubClassifier):
             if kind == "multi":
                 network.module.model.config.problem_type = PROBLEMS[kind]
             with quiet():
                 network.module.model.save_pretrained(directory)
+            assert isinstance(network.tokenizer, Tokenizer)
             pad_token = network.tokenizer.id_to_token(network.pad_id)
             settings: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": pad_token}
             if network.longest is not None:
                 settings["model_max_length"] = network.longest
             (directory / "tokenizer_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
-        elif isinstance(network.module, WordNetwork):
+        elif isinstance(network.module, WordNetwork | HashedNgrams):
             config = {"architecture": network.architecture, **network.module.config()}
             (directory / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
             save_file(network.module.state_dict(), directory / "model.safetensors")
@@ -238,8 +245,7 @@ def load(artifact: Artifact) -> Network:
                 module = HubClassifier(narrowing.open_classifier(artifact.path), read_mapping(artifact.path))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ArtifactError(f"{artifact.path} holds no model that can be loaded: {first_line(error)}") from None
-    tokenizer = Tokenizer.from_file(str(artifact.path / "tokenizer.json"))
-    return Network(module.eval(), tokenizer, int(artifact.details["pad_id"]), architecture)
+    return Network(module.eval(), load_tokenizer(artifact.path), int(artifact.details["pad_id"]), architecture)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ def _load(path: Path, threads: int, name: str) -> Subject:
     from numpy.typing import NDArray
 
     from ..artifact import Artifact
-    from ..classifier import TOKENIZER_FILE, TOKENS_PER_RUN, decision_of
+    from ..classifier import TOKENS_PER_RUN, decision_of
     from ..tokenization import TextEncoder, batches
     from . import torch_files
     from .gpu_timing import on_device
@@ -30,7 +30,7 @@ def _load(path: Path, threads: int, name: str) -> Subject:
     artifact = Artifact.load(path, "model", verify=True)
     assert artifact.task is not None and artifact.text is not None
     labels = artifact.task.labels
-    encoder = TextEncoder.load(path / TOKENIZER_FILE, artifact.text)
+    encoder = TextEncoder.load(path, artifact.text)
     module = torch_files.open_form(artifact, device).eval()
 
     def logits(texts: Sequence[str]) -> NDArray[np.float32]:

@@ -77,6 +77,7 @@ def prepare_transfer(
     student = opened(network.module, attention=bool(config.attention_weight))
     layers = map_layers(config.layer_map, student.model.config.num_hidden_layers, labels.details["layers"])
     if config.attention_weight:
+        assert isinstance(network.tokenizer, Tokenizer)  # hashed students have no layers to compare
         _check_tokens(network.tokenizer, text, teacher, texts)
     targets = layer_targets(
         labels, texts, layers, hidden=bool(config.hidden_weight), attention=bool(config.attention_weight)

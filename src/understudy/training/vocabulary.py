@@ -12,6 +12,8 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor
 
+from ..data.text import TextConfig
+from ..hashing import Hashing, Sizes, all_hashes
 from ..tokenization import Tokens
 
 _TRIMMABLE = ("WordPiece", "Unigram")
@@ -96,6 +98,14 @@ def learn_words(texts: Iterable[str], size: int, min_count: int) -> Tokenizer:
     vocabulary = {word: index for index, word in enumerate(["[PAD]", "[UNK]", *frequent[: size - 2]])}
     shell.model = models.WordLevel(vocabulary, unk_token="[UNK]")
     return shell
+
+
+def learn_ngrams(texts: Sequence[str], text: TextConfig, sizes: Sizes, size: int, min_count: int) -> Hashing:
+    """A tokenizer of the most frequent n-grams of the texts, as far as they are read."""
+    hashes, counts = np.unique(all_hashes(sizes, texts, text.max_length), return_counts=True)
+    frequent = np.flatnonzero(counts >= min_count)
+    kept = frequent[np.argsort(-counts[frequent], kind="stable")[:size]]
+    return Hashing.of(sizes, hashes[kept])
 
 
 def embeddings_from_teacher(words: Tokenizer, teacher: Tokenizer, table: Tensor, width: int) -> Tensor:

@@ -26,6 +26,7 @@ def over_words(config: WordStudent, source: Network | None, train: Split, labels
     tokenizer = vocabulary.learn_words(train.texts, config.vocabulary, config.min_count)
     module = fresh(config, tokenizer.get_vocab_size(), labels)
     if source is not None:
+        assert isinstance(source.tokenizer, Tokenizer)
         start = vocabulary.embeddings_from_teacher(tokenizer, source.tokenizer, _table(source), config.width)
         with torch.no_grad():
             module.embeddings.weight.copy_(start)
@@ -39,6 +40,7 @@ def over_tokens(
 
     [CLS] and [SEP] tell a transformer where to gather a text; here they would be two words of each text.
     """
+    assert isinstance(source.tokenizer, Tokenizer)
     tokenizer = Tokenizer.from_str(source.tokenizer.to_str())
     tokenizer.post_processor = None
     used = TextEncoder(tokenizer, text).encode(transfer.texts)

@@ -302,17 +302,17 @@ def test_layers_are_a_number_or_a_list(layers: int | list[int]) -> None:
         ),
         (
             {"distill": {"quant_epochs": 1}, "variants": ["fp32"]},
-            "student s0: quant_epochs simulate static INT8, tables included, and variants have no int8: add it, or "
+            "student s: quant_epochs simulate static INT8, tables included, and variants have no int8: add it, or "
             "remove quant_epochs",
         ),
         (
             {"distill": {"quant_epochs": 1}, "quantize": {"method": "dynamic"}},
-            "student s0: quant_epochs simulate static INT8, tables included, and quantize.method is dynamic: remove "
+            "student s: quant_epochs simulate static INT8, tables included, and quantize.method is dynamic: remove "
             "one of them",
         ),
         (
             {"distill": {"quant_epochs": 1}, "quantize": {"embeddings": False}},
-            "student s0: quant_epochs simulate static INT8, tables included, and quantize.embeddings is false: remove "
+            "student s: quant_epochs simulate static INT8, tables included, and quantize.embeddings is false: remove "
             "one of them",
         ),
         (

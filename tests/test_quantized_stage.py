@@ -69,7 +69,7 @@ def simulated(artifact: Artifact, proto: onnx.ModelProto) -> FakeQuantized:
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=[pytest.mark.wide] if kind == "gated-cnn" else []) for kind in STUDENTS]
+    "kind", [pytest.param(kind, marks=[] if kind == "transformer" else [pytest.mark.wide]) for kind in STUDENTS]
 )
 def test_the_file_computes_what_was_simulated_whatever_the_batch(finished_run: Path, tmp_path: Path, kind: str) -> None:
     data = finished_run / "data"
@@ -159,6 +159,7 @@ def test_a_stage_that_does_not_help_is_taken_back(finished_run: Path, tmp_path: 
     assert ranges.TRAINED not in found.details
 
 
+@pytest.mark.wide
 def test_a_killed_stage_goes_on_to_equal_weights(
     finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,7 +40,7 @@ LAYERS = (
     {"answers", "calibration_metrics", "classifier", "label_mapping"},
     {"soft_labels"},
     {"pseudo_labeling"},  # a stage, and what students ask of its data
-    {"controls", "qdq", "recording", "speed", "answering"},  # what stages lean on
+    {"controls", "qdq", "recording", "speed", "answering", "traits", "upgrading"},  # what stages lean on
     {"worker", "entries", "ranges", "pooled_tables"},
     {
         "preparation",

@@ -198,6 +198,8 @@ def test_every_setting_of_the_measurement_is_heeded(
         found = _models(json.loads((out / "results.json").read_text(encoding="utf-8")))
         assert ("teacher/torch" in found) == pipeline
         assert (out / "predictions").exists() == config.predictions
+        with np.load(out / "traits.npz") as traits:
+            assert set(traits) == {"ids", "words", "unknown/teacher-fp32"}
         intervals.append(found["teacher/fp32"]["metrics"]["test"]["macro_f1"]["ci95"])
     assert intervals[0] != intervals[1]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -68,10 +69,54 @@ def test_the_command_prints_a_verdict_for_each_pair(finished_run: Path, labelled
     flags = ["--speed-texts", "8", "--repeats", "1", "--bootstrap", "100"]
     shown = CliRunner().invoke(understudy, ["benchmark", *models, "--data", str(labelled), *flags])
     assert shown.exit_code == 0, shown.output
-    assert "cnn/int8 - fresh/int8: " in shown.stdout
+    assert "fresh/int8 is " in shown.stdout and " cnn/int8" in shown.stdout
     assert "McNemar p = " in shown.stdout
     as_json = CliRunner().invoke(understudy, ["benchmark", *models, "--data", str(labelled), *flags, "--json"])
-    assert json.loads(as_json.stdout)["task"] == "tiny"
+    found = json.loads(as_json.stdout)
+    assert found["task"] == "tiny"
+    (pair,) = found["comparisons"]
+    assert pair["upgrade"]["said"][0] in shown.stdout
+    assert pair["upgrade"]["difference"]["value"] == -pair["difference"]["value"]
+
+
+def test_ci_is_told_of_an_upgrade_that_is_not_safe_and_which_texts_change(
+    finished_run: Path, labelled: Path, tmp_path: Path
+) -> None:
+    models = [str(finished_run / "students/cnn/int8"), str(finished_run / "students/fresh/int8")]
+    command = ["benchmark", *models, "--data", str(labelled), "--speed-texts", "8", "--repeats", "1"]
+    command += ["--bootstrap", "100", "--json", "--fail-if-worse"]
+    changes = ["--changes", str(tmp_path / "changes.csv")]
+    strict, lenient = (CliRunner().invoke(understudy, [*command, *more]) for more in (
+        ["--margin", "0.01", *changes], ["--margin", "100"]
+    ))  # fmt: skip
+    assert (strict.exit_code, lenient.exit_code) == (3, 0)  # 60 texts cannot rule out a loss of a hundredth of a point
+    found = json.loads(strict.stdout)["comparisons"][0]["upgrade"]
+    assert found["margin"] == 0.0001 and "n = 60" in found["said"][0]
+    with (tmp_path / "changes.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == found["changed"]
+    assert [row["change"] for row in rows].count("broken") == found["broken"]
+    again = CliRunner().invoke(understudy, [*command, *changes])
+    assert str(again.exception).endswith("changes.csv: exists; choose another name or remove it")
+
+
+@pytest.mark.parametrize(
+    ("names", "flags", "why"),
+    [
+        (["cnn"], ["--margin", "1"], "--margin compares two models, got one"),
+        (["cnn", "fresh", "half"], ["--changes", "x.csv"], "--changes is for two models, got 3"),
+    ],
+)
+def test_an_upgrade_is_of_two_models(
+    names: list[str], flags: list[str], why: str, finished_run: Path, labelled: Path
+) -> None:
+    models = [str(finished_run / "students" / name / "int8") for name in names]
+    done = CliRunner().invoke(understudy, ["benchmark", *models, "--data", str(labelled), *flags])
+    assert isinstance(done.exception, InputError) and str(done.exception).startswith(why)
+    prepared = CliRunner().invoke(
+        understudy, ["benchmark", *models, "--data", str(finished_run / "data"), "--fail-if-worse"]
+    )
+    assert str(prepared.exception).startswith("--fail-if-worse is for a labelled file, and --data ")
 
 
 def test_what_cannot_be_compared_is_refused(finished_run: Path, labelled: Path, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from .progress import Progress, Silent
 from .recording import RESULTS as RESULTS
 from .recording import write_predictions, write_results
 from .tokenization import TOKENIZER_FILES
+from .traits import traits, write_traits
 
 
 def benchmark(
@@ -94,6 +95,7 @@ def benchmark(
         }  # fmt: skip
         logits = {name: answer.logits for name, answer in answers.items()}
         write_results(draft.path, results, {"test": (test, logits), "val": (val, known)})
+        write_traits(draft.path, traits(test, {entry.key: entry.artifact for entry in entries}))
         if config.predictions:
             write_predictions(draft.path, source.task, test, answers)
     return Artifact.load(out)

@@ -29,6 +29,7 @@ from .kinds import SEPARATOR
 from .label_mapping import label_permutation
 from .machine import available_cores, describe, versions
 from .progress import Progress, Silent
+from .upgrading import check_changes, upgrade, write_changes
 
 
 def compare_on_file(
@@ -41,6 +42,8 @@ def compare_on_file(
     separator: str = SEPARATOR,
     max_length: int = 512,
     label_map: Mapping[str, str] | None = None,
+    margin: float | None = None,
+    changes: Path | None = None,
     seed: int = 13,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -50,11 +53,14 @@ def compare_on_file(
     `max_length` tokens. Artifacts must have the labels of the first one, in its order; a torch classifier's are
     brought into that order by name, after `label_map` has translated them. In a multi-label task `separator` parts the
     labels in a cell of the file, and with an empty `label` each label has a column; a torch classifier's thresholds
-    are 1/2.
+    are 1/2. Each pair has an `upgrade`, whether the second may take the place of the first, by a `margin` that is a
+    share of 1; of two models `changes` is the CSV file for the texts that they answer differently.
     """
     progress = progress or Silent()
     speed.check_device(config.provider)
     _check_names(models)
+    if changes is not None:
+        check_changes(data, changes)
     names = _distinct_names(models)
     artifacts = {model: Artifact.load(Path(model), "model") for model in models if (Path(model) / MANIFEST).exists()}
     task = _common_task(artifacts)
@@ -89,13 +95,17 @@ def compare_on_file(
                 **(Entry.of(artifact.path).of_cascade(split.texts, config.provider) if artifact else {}),
             }
         )  # fmt: skip
-    pairs = combinations([names[model] for model in models], 2)
+    pairs = [
+        compare(first, second, answers, split, task, config.bootstrap, seed)
+        for first, second in combinations(answers, 2)
+    ]
+    for pair in pairs:
+        pair["upgrade"] = upgrade(pair, answers, split, task, margin, config.bootstrap, seed)
+    if changes is not None:
+        write_changes(changes, task, split, *answers.values())
     return {
         "task": task.name, "kind": task.kind, "task_metric": task.metric, "labels": list(task.labels), "n": len(split),
-        "machine": describe(), "versions": versions(), "models": rows,
-        "comparisons": [
-            compare(first, second, answers, split, task, config.bootstrap, seed) for first, second in pairs
-        ],
+        "machine": describe(), "versions": versions(), "models": rows, "comparisons": pairs,
     }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ benchmark/
 ├── results.json  quality.csv  speed.csv
 ├── predictions/NAME-VARIANT.csv                   the test texts and what the model answers; on request
 ├── labels.npz  logits/NAME-VARIANT.npz            the test split
+├── traits.npz                                     how long its texts are, what they hold that a vocabulary lacks
 └── val/labels.npz  val/logits/NAME-VARIANT.npz    the validation split
 """
 

@@ -217,4 +217,6 @@ class BenchmarkConfig(Section):
     bootstrap: int = Field(2000, ge=100, description="resamples behind an interval")
     provider: Provider = Field("cpu", description="what runs ONNX files; cuda, tensorrt: PyTorch, too, is on the GPU")
     pipeline: bool = Field(True, description="time the teacher in a plain transformers pipeline, too")
-    predictions: bool = Field(True, description="write each model's answers beside the test texts, as CSV")
+    predictions: bool = Field(
+        True, description="write each model's answers beside the test texts, as CSV; the report then quotes some"
+    )

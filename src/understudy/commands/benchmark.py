@@ -14,7 +14,9 @@ from ..kinds import SEPARATOR
 from ..machine import PROVIDERS
 from .options import directory, flags, out_directory, settle
 
+WORSE = 3  # exit code of --fail-if-worse
 _RUNS = 10  # of --sentences
+_LABELS = 10  # of which a verdict says what changed
 
 
 @click.command("benchmark")
@@ -53,17 +55,34 @@ _RUNS = 10  # of --sentences
 @click.option(
     "--map", "pairs", multiple=True, metavar="THEIRS=OURS", help="a torch classifier's label and what the task calls it"
 )
+@click.option(
+    "--margin", type=click.FloatRange(0, 100, min_open=True),
+    help="points of the task metric that a later model may lose against the first; choose it before you look",
+)  # fmt: skip
+@click.option(
+    "--fail-if-worse", is_flag=True,
+    help="end with 3 if a later model is worse than the first, or with --margin, unless a larger loss is ruled out",
+)  # fmt: skip
+@click.option(
+    "--changes", type=click.Path(path_type=Path), metavar="FILE.csv",
+    help="where to write the texts that two models answer differently: which are fixed, which are broken",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="print everything as JSON")
 @flags(BenchmarkConfig, skip=("pipeline",))
+@click.pass_context
 def command(
-    models: tuple[str, ...], data: Path | None, sentences: Path | None, runs: int | None, out: Path | None,
-    teacher: Path | None, labels: Path | None, text: str, label: str, separator: str, max_length: int,
-    pairs: tuple[str, ...], as_json: bool, **given: Any,
+    ctx: click.Context, /, models: tuple[str, ...], data: Path | None, sentences: Path | None, runs: int | None,
+    out: Path | None, teacher: Path | None, labels: Path | None, text: str, label: str, separator: str, max_length: int,
+    pairs: tuple[str, ...], margin: float | None, fail_if_worse: bool, changes: Path | None, as_json: bool,
+    **given: Any,
 ) -> None:  # fmt: skip
-    """Measure MODELS on a labelled file, and compare each two of them on the same texts.
+    """Measure MODELS on a labelled file, and say of each two whether the later one may take the other's place.
 
     The file should hold texts that none of them was trained on. A model is an artifact directory, or the directory or
-    hub name of a torch classifier.
+    hub name of a torch classifier. In CI, the model in use comes first:
+
+    \b
+    understudy benchmark now/int8 new/int8 --data labelled.csv --margin 0.5 --fail-if-worse --changes changes.csv
 
     With the directory that `prepare` wrote as --data, measure ONNX artifacts on its test split, beside the controls,
     and write the results to --out.
@@ -80,6 +99,7 @@ def command(
     if runs is not None:
         raise InputError("--runs is for --sentences; with --data it is --repeats")
     assert data is not None
+    _check_upgrade(models, data, margin, fail_if_worse, changes)
     if (data / "artifact.json").exists():
         _on_test_split(models, data, out, (teacher, labels), config)
         return
@@ -93,12 +113,32 @@ def command(
 
     results = compare_on_file(
         models, data, config, text=text, label=label, separator=separator, max_length=max_length,
-        label_map=_label_map(pairs), progress=terminal_progress(),
+        label_map=_label_map(pairs), margin=None if margin is None else margin / 100, changes=changes,
+        progress=terminal_progress(),
     )  # fmt: skip
     if as_json:
         click.echo(json.dumps(results, ensure_ascii=False))
     else:
         _print(results)
+    from ..upgrading import fails
+
+    first = results["models"][0]["name"]
+    if fail_if_worse and any(fails(pair["upgrade"]) for pair in results["comparisons"] if pair["first"] == first):
+        ctx.exit(WORSE)
+
+
+def _check_upgrade(
+    models: tuple[str, ...], data: Path, margin: float | None, fail_if_worse: bool, changes: Path | None
+) -> None:
+    given = [name for name, there in (
+        ("--margin", margin is not None), ("--fail-if-worse", fail_if_worse), ("--changes", changes is not None)
+    ) if there]  # fmt: skip
+    if given and (data / "artifact.json").exists():
+        raise InputError(f"{given[0]} is for a labelled file, and --data {data} is a prepared directory")
+    if given and len(models) < 2:
+        raise InputError(f"{given[0]} compares two models, got one: name the model in use first, then the new one")
+    if changes and len(models) > 2:
+        raise InputError(f"--changes is for two models, got {len(models)}: run it for each new one")
 
 
 def _refuse_beside_sentences() -> None:
@@ -180,13 +220,21 @@ def _print(results: dict[str, Any]) -> None:
         shares = [f"{name} {100 * share['value']:.1f} %" for name, share in model["cascade"]["answered"].items()]
         click.echo(f"{model['name']}: answered by {', '.join(shares)}")
     for pair in results["comparisons"]:
-        d, p = pair["difference"], pair["mcnemar"]["p"]
-        low, high = (100 * bound for bound in d["ci95"])
-        verdict = "no difference shown" if low <= 0 <= high else f"{pair['first' if low > 0 else 'second']} is better"
-        click.echo(
-            f"{pair['first']} - {pair['second']}: {100 * d['value']:+.2f} points [{low:+.2f}, {high:+.2f}], "
-            f"McNemar p = {p:.2g}: {verdict}"
-        )
+        _print_upgrade(pair["upgrade"])
+    if len(results["comparisons"]) > 1:
+        click.echo("Each verdict is at 95 % by itself: of many, some are wrong by chance.")
+
+
+def _print_upgrade(found: dict[str, Any]) -> None:
+    click.echo("\n  ".join(found["said"]))
+    moved = sorted((row for row in found["by_label"] if row["fixed"] + row["broken"]), key=_net)[:_LABELS]
+    if moved:
+        parts = (f"{row['label']} {row['fixed']}/{row['broken']} of {row['n']:,}" for row in moved)
+        click.echo(f"  fixed/broken by label: {', '.join(parts)}")
+
+
+def _net(row: dict[str, Any]) -> int:
+    return int(row["fixed"] - row["broken"])
 
 
 def _label_map(pairs: tuple[str, ...]) -> dict[str, str]:

@@ -151,6 +151,11 @@ def _defused(cell: str) -> str:
     return f"'{cell}" if cell[:1] in _FORMULA and not _NUMBER.fullmatch(cell) else cell
 
 
+def fused(cell: str) -> str:
+    """The text of a cell that may have been defused; of a text that itself begins so, without the first sign."""
+    return cell[1:] if cell[:1] == "'" and cell[1:2] in _FORMULA else cell
+
+
 def _infinite(value: object) -> bool:
     """Whether a value is a NaN or an infinity, for which JSON has no word."""
     return isinstance(value, float) and not math.isfinite(value)

@@ -22,6 +22,8 @@ from ..files import sha256_of_file, write_csv
 from ..progress import Progress, Silent
 from .calibration import studied, study_rows, with_studies
 from .documents import described, template
+from .examples import read_examples
+from .mistakes import mistakes
 from .view import Evidence, Model, Results, prepared, shown
 
 CALIBRATION = "calibration.csv"
@@ -87,6 +89,7 @@ def write_report(benchmark: Path, directory: Path) -> Path:
     write_csv(directory / CALIBRATION, study_rows(results))
     captions = CAPTIONS | (MULTI_CAPTIONS if evidence.kind == "multi" else {})
     view = {**described(results), "pictures": {name: captions[name] for name in drawn}}
+    view["mistakes"] = mistakes(results, evidence, read_examples(benchmark))
     embedded = {name: base64.b64encode((directory / name).read_bytes()).decode() for name in drawn}
     (directory / "report.md").write_text(markdown.render(view), encoding="utf-8")
     (directory / "report.txt").write_text(text.render(view), encoding="utf-8")

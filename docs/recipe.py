@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from understudy.budget_settings import BudgetConfig
 from understudy.config import STUDENT_KINDS, TEACHER_KINDS, Recipe, TaskConfig
 from understudy.distill_settings import DistillConfig
 from understudy.sections import Section
@@ -59,6 +60,7 @@ def page() -> str:
         for name, field in Recipe.model_fields.items()
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
     }
+    sections["budget"] = BudgetConfig  # which a recipe need not have
     top = [name for name in Recipe.model_fields if name not in (*sections, "teacher", "students")]
     parts = [HEAD, "## Before the first section\n", table(Recipe, top)]
     for name, section in sections.items():

@@ -23,6 +23,8 @@ LAYERS = (
     {
         "space",
         "files",
+        "budget_settings",
+        "rungs",
         "task_settings",
         "teachers",
         "run_log",
@@ -40,7 +42,7 @@ LAYERS = (
     {"answers", "calibration_metrics", "classifier", "label_mapping"},
     {"soft_labels"},
     {"pseudo_labeling"},  # a stage, and what students ask of its data
-    {"controls", "qdq", "recording", "speed", "answering", "traits", "upgrading"},  # what stages lean on
+    {"controls", "qdq", "recording", "speed", "answering", "traits", "upgrading", "fitting"},  # what stages lean on
     {"worker", "entries", "ranges", "pooled_tables"},
     {
         "preparation",
@@ -53,12 +55,14 @@ LAYERS = (
         "annotating",
         "fetching",
         "pushing",
+        "choosing",
         "cascading",
         "operating",
     },
-    {"layer_checks"},  # of a recipe, from the configs of its models
+    {"layer_checks", "sizes"},  # of a recipe, from the configs of its models
     {"comparison", "tracking"},  # a benchmark of any model on any file; MLflow
     {"claiming", "variants", "students"},
+    {"climbing", "cards", "telling"},
     {"pipeline"},
     {"estimating", "searching", "display"},
     {"commands"},
@@ -158,7 +162,18 @@ def loaded_after(code: str, *packages: str) -> str:
 def test_the_torch_wall() -> None:
     modules = [
         *("classifier", "predicting", "quantization", "calibration", "benchmarking", "comparison", "reporting"),
-        *("reporting.plots", "preparation", "worker", "variants", "students", "pipeline", "estimating", "searching"),
+        *(
+            "reporting.plots",
+            "preparation",
+            "worker",
+            "variants",
+            "students",
+            "choosing",
+            "climbing",
+            "pipeline",
+            "estimating",
+            "searching",
+        ),
         *("tracking", "display", "cli", *(f"commands.{file.stem}" for file in (SRC / "commands").glob("*.py"))),
     ]
     code = "import importlib\n" + "\n".join(f"importlib.import_module('understudy.{name}')" for name in modules)

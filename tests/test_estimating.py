@@ -11,9 +11,10 @@ import pytest
 
 from understudy.config import BiGRUStudent, BiLSTMStudent, GatedCNNStudent, Recipe, TextCNNStudent, load_recipe
 from understudy.errors import RecipeError
-from understudy.estimating import Forecast, _Size, _student_size, estimate
+from understudy.estimating import Forecast, estimate
 from understudy.pipeline import run
 from understudy.progress import Silent
+from understudy.sizes import Size, student_size
 from understudy.student_settings import WordStudent
 
 
@@ -106,7 +107,7 @@ def test_the_size_of_a_word_network_is_that_of_its_weights(student: WordStudent)
     from understudy.training.word_networks import fresh
 
     module = fresh(student, student.vocabulary, 2)
-    size = _student_size(student, _Size(0, 0))
+    size = student_size(student, Size(0, 0))
     assert size.parameters == pytest.approx(sum(p.numel() for p in module.parameters()), rel=2e-3)
     assert size.per_token == size.parameters - student.vocabulary * student.width
 

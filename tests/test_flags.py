@@ -12,6 +12,7 @@ import tiny
 import understudy.training
 from making import make
 from understudy import cli
+from understudy.budget_settings import Limits
 from understudy.cascade_settings import CascadeConfig
 from understudy.config import (
     BenchmarkConfig,
@@ -39,6 +40,7 @@ from understudy.space import TuneConfig
         ("calibrate", CalibrateConfig, set()),
         ("cascade", CascadeConfig, set()),
         ("tune", TuneConfig, {"space"}),
+        ("choose", Limits, set()),
         ("benchmark", BenchmarkConfig, {"pipeline"}),
     ],
 )

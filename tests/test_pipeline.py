@@ -49,8 +49,8 @@ def test_exact_files(finished_run: Path) -> None:
         "controls/half-no-teacher/fp32": onnx,
         "report": {
             "artifact.json", "report.html", "report.md", "report.txt", "results.json", "accuracy.png", "tradeoff.png",
-            "training.png", "confusion.png", "calibration-reliability.png", "risk-coverage.png", "calibration.csv",
-            "teacher_vs_student_accuracy.png", "teacher_vs_student_label_distribution.png",
+            "size.png", "training.png", "confusion.png", "calibration-reliability.png", "risk-coverage.png",
+            "calibration.csv", "teacher_vs_student_accuracy.png", "teacher_vs_student_label_distribution.png",
         },
     }  # fmt: skip
     for directory, names in expected.items():

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from invented import EMOTIONS, history, simulate
+from understudy.recording import read_logits
 from understudy.reporting import plots
+from understudy.reporting.frontier import pareto_front
 from understudy.reporting.placement import overlap, place_labels
-from understudy.reporting.stage import read_logits
 from understudy.reporting.view import Evidence, prepared
 
 
@@ -58,4 +59,4 @@ def test_no_label_of_fourteen_models_overlaps() -> None:
 
 
 def test_the_front_holds_what_nothing_beats_in_both() -> None:
-    assert plots.pareto_front([(3, 0.9), (1, 0.5), (2, 0.4), (2, 0.7), (4, 0.9)]) == [(1, 0.5), (2, 0.7), (3, 0.9)]
+    assert pareto_front([(3, 0.9), (1, 0.5), (2, 0.4), (2, 0.7), (4, 0.9)]) == [(1, 0.5), (2, 0.7), (3, 0.9)]

@@ -21,16 +21,17 @@ from invented import EVIL, MODELS, Score, simulate
 from understudy import metrics
 from understudy.artifact import Artifact, Plan, writing
 from understudy.errors import ArtifactError
+from understudy.recording import read_logits
 from understudy.reporting import findings, model_card, plots, print_summary, report, summary_table
 from understudy.reporting.documents import described
 from understudy.reporting.formats import toml
-from understudy.reporting.stage import read_logits, write_report
+from understudy.reporting.stage import write_report
 from understudy.reporting.tables import class_tables, data_tables, results_table
 from understudy.reporting.view import prepared
 from understudy.soft_terms import whole_loss
 
 PICTURES = (
-    "accuracy.png", "tradeoff.png", "training.png", "confusion.png", "calibration-reliability.png",
+    "accuracy.png", "tradeoff.png", "size.png", "training.png", "confusion.png", "calibration-reliability.png",
     "risk-coverage.png", "teacher_vs_student_accuracy.png", "teacher_vs_student_label_distribution.png",
 )  # fmt: skip
 FILES = {"report.html", "report.md", "report.txt", "results.json", "calibration.csv", *PICTURES}

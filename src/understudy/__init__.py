@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .benchmarking import benchmark
     from .calibration import calibrate
     from .cascading import cascade
+    from .choosing import choose
     from .fetching import fetch
     from .operating import operate
     from .preparation import prepare
@@ -25,14 +26,14 @@ if TYPE_CHECKING:
     from .reporting import report
 
 __all__ = [
-    "Artifact", "Classifier", "Prediction", "UnderstudyError", "annotate", "benchmark", "calibrate", "cascade", "fetch",
-    "operate", "prepare", "pseudo_label", "push", "quantize", "report",
+    "Artifact", "Classifier", "Prediction", "UnderstudyError", "annotate", "benchmark", "calibrate", "cascade",
+    "choose", "fetch", "operate", "prepare", "pseudo_label", "push", "quantize", "report",
 ]  # fmt: skip
 
 _STAGES = {
     "annotate": "annotating", "benchmark": "benchmarking", "calibrate": "calibration", "cascade": "cascading",
-    "fetch": "fetching", "operate": "operating", "prepare": "preparation", "pseudo_label": "pseudo_labeling",
-    "push": "pushing", "quantize": "quantization", "report": "reporting",
+    "choose": "choosing", "fetch": "fetching", "operate": "operating", "prepare": "preparation",
+    "pseudo_label": "pseudo_labeling", "push": "pushing", "quantize": "quantization", "report": "reporting",
 }  # fmt: skip
 
 

@@ -30,6 +30,7 @@ COMMANDS = {  # name: (what it does, the module in `commands` that holds it)
     "cascade": ("Let a large model answer only where small ones are unsure", "cascade"),
     "operate": ("Find the threshold of a label for a precision or a recall", "operate"),
     "benchmark": ("Measure and compare models on a labelled file", "benchmark"),
+    "choose": ("Say which measured file to ship, by limits of size, speed and quality", "choose"),
     "report": ("Write the report of a benchmark", "stages"),
 }
 

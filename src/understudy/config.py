@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, ValidationError, model_validator
 
+from .budget_settings import BudgetConfig as BudgetConfig
 from .data_settings import DataConfig as DataConfig
 from .distill_settings import DistillConfig as DistillConfig
 from .errors import RecipeError
 from .explaining import Kinds, explain
+from .rungs import proposed
 from .sections import BenchmarkConfig as BenchmarkConfig
 from .sections import ExportConfig as ExportConfig
 from .sections import LabelConfig as LabelConfig
@@ -54,6 +56,8 @@ S = TypeVar("S", bound=Section)
 class Recipe(Section):
     """A whole run."""
 
+    later = frozenset({"budget"})
+
     seed: int = Field(13, ge=0, description="drives every random choice")
     track: Literal["none", "mlflow"] = Field("none", description="where `run` and `tune` also record what they made")
     task: TaskConfig
@@ -61,6 +65,9 @@ class Recipe(Section):
     teacher: AnyTeacher = TeacherConfig()
     label: LabelConfig = LabelConfig()
     distill: DistillConfig = DistillConfig()
+    budget: BudgetConfig | None = Field(
+        None, description="what the student must fit; without [[students]], those to try are proposed"
+    )
     students: list[StudentConfig] = Field(min_length=1)
     variants: list[Variant] = Field(
         ["fp32", "fp16", "int8"], min_length=1, description="files made and measured for each student"
@@ -77,6 +84,8 @@ class Recipe(Section):
     benchmark: BenchmarkConfig = BenchmarkConfig()
     tune: TuneConfig = TuneConfig()
 
+    _proposed: bool = PrivateAttr(False)
+
     @model_validator(mode="before")
     @classmethod
     def _inherit(cls, raw: Any) -> Any:
@@ -86,6 +95,15 @@ class Recipe(Section):
             given = [inherited(shared, s) | s if isinstance(s, dict) else s for s in raw["students"]]
             raw = raw | {"students": given}
         return raw
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _ladder(cls, raw: Any, check: ModelWrapValidatorHandler[Self]) -> Self:
+        """Propose students for a budget, where there are none."""
+        absent = isinstance(raw, dict) and "budget" in raw and "students" not in raw
+        recipe = check(raw | {"students": proposed(raw)} if absent else raw)
+        recipe._proposed = absent
+        return recipe
 
     @model_validator(mode="after")
     def _names(self) -> Self:
@@ -138,6 +156,11 @@ class Recipe(Section):
         if self.tune.folds and self.data.group_by:
             raise ValueError("tune.folds would part the groups of data.group_by: set folds = 0")
         return self
+
+    @property
+    def proposed(self) -> bool:
+        """Whether its students were proposed for its budget."""
+        return self._proposed
 
     @property
     def labelling(self) -> LabelConfig:

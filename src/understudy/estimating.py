@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,11 @@ import numpy as np
 from .answering import MAX_LENGTH, Bill, expected_bill
 from .artifact import Artifact
 from .claiming import refuse_another_task
+from .climbing import ladder
 from .config import (
-    BiGRUStudent,
-    BiLSTMStudent,
-    CutStudent,
-    GatedCNNStudent,
-    HashedStudent,
     Recipe,
     StudentConfig,
     TeacherConfig,
-    TextCNNStudent,
-    TransformerStudent,
 )
 from .data.preparing import Prepared, prepare
 from .distill_settings import Pruning
@@ -37,6 +31,7 @@ from .layer_checks import check_layers
 from .pipeline import Step, plan
 from .preparation import digests, origin_lines, task_of
 from .progress import Silent
+from .sizes import Size, student_size, teacher_size
 from .students import twins, variants_of
 from .teachers import EndpointTeacher, TableTeacher
 
@@ -66,6 +61,7 @@ class Forecast:
     rows: dict[str, int]
     unlabeled: list[str]  # a line for each origin of unlabelled texts
     bill: Bill | None = None  # of an endpoint
+    ladder: list[str] = field(default_factory=list)  # the students of a budget, cheapest first
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -83,20 +79,17 @@ class Forecast:
             + (", without the time that the endpoint takes" if self.bill and self.bill.calls else ""),
             f"disk: about {self.disk_bytes / 1e6:.0f} MB in all",
         ]
+        if self.ladder:
+            lines.append(
+                f"budget: {', '.join(self.ladder)} are tried in this order until one fits; time and disk: of all"
+            )
         return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class _Size:
-    """Parameters and multiplications per token of a model."""
-
-    parameters: float
-    per_token: float
 
 
 def estimate(recipe: Recipe, out: Path, base: Path | None) -> Forecast:
     """Read and check the data, then forecast; writes nothing. Raises RecipeError for a directory of another task."""
     refuse_another_task(out, recipe)
+    recipe = ladder(recipe, out)
     task = task_of(recipe.task)
     prepared = prepare(task, recipe.data, recipe.seed, base)
     check_layers(recipe)
@@ -107,8 +100,8 @@ def estimate(recipe: Recipe, out: Path, base: Path | None) -> Forecast:
     words, unlabeled_words = (prepared.counts["splits"][name]["mean_words"] for name in ("train", "unlabeled"))
     longest = recipe.teacher.max_length if isinstance(recipe.teacher, TeacherConfig) else MAX_LENGTH
     length, unlabeled_length = (min(longest, mean * _PIECES_PER_WORD + 2) for mean in (words, unlabeled_words))
-    teacher = _teacher_size(recipe)
-    students = {student.name: _student_size(student, teacher) for student in recipe.students}
+    teacher = teacher_size(recipe)
+    students = {student.name: student_size(student, teacher) for student in recipe.students}
     steps = list(plan(recipe, out, base, Silent()))
     standing = _standing(steps, out, digests(recipe.data, base), recipe.seed)
     to_do = [step.out for step in steps if not standing[step.out]]
@@ -124,7 +117,9 @@ def estimate(recipe: Recipe, out: Path, base: Path | None) -> Forecast:
     calls = bill.calls if bill else len(asked)
     disk = _disk(recipe, teacher, students) + int((rows["train"] + rows["unlabeled"]) * _stored_bytes(recipe, length))
     disk += int(rows["test"] * _predicted_bytes(recipe, words))
-    return Forecast(list(standing.items()), seconds + overhead, disk, calls, rows, origin_lines(prepared.counts), bill)
+    rungs = [student.name for student in recipe.students] if recipe.budget else []
+    origins = origin_lines(prepared.counts)
+    return Forecast(list(standing.items()), seconds + overhead, disk, calls, rows, origins, bill, rungs)
 
 
 def _asked(recipe: Recipe, prepared: Prepared, to_do: Sequence[str]) -> list[str]:
@@ -164,7 +159,7 @@ def _kept(step: Step, out: Path) -> bool:
     return same and step.inputs.items() <= artifact.inputs.items()
 
 
-def _work(recipe: Recipe, rows: Mapping[str, float], teacher: _Size, students: Mapping[str, _Size]) -> dict[str, float]:
+def _work(recipe: Recipe, rows: Mapping[str, float], teacher: Size, students: Mapping[str, Size]) -> dict[str, float]:
     """Products per token of length, by step; a training step is three forward passes."""
     transfer, timed = rows["train"] + rows["unlabeled"], recipe.benchmark.speed_texts * recipe.benchmark.repeats * 8
     work, measured = {}, (rows["val"] + rows["test"] + 2 * timed) * teacher.per_token
@@ -186,6 +181,7 @@ def _work(recipe: Recipe, rows: Mapping[str, float], teacher: _Size, students: M
         work[f"{home}/torch"] = (3 * transfer + rows["val"]) * _passes(student) * size.per_token
         work |= {f"{home}/{variant}": 3 * rows["val"] * size.per_token for variant in files}
         measured += (rows["val"] + rows["test"] + timed) * len(files) * size.per_token
+        work[f"tries/{student.name}"] = (rows["val"] + timed) * len(files) * size.per_token
     for student in twins(recipe):
         work[f"controls/{student.name}-no-teacher/torch"] = work[f"students/{student.name}/torch"]
     return work | {"benchmark": measured}
@@ -197,7 +193,7 @@ def _passes(student: StudentConfig) -> int:
     return student.epochs + recovery + student.gold_epochs + student.quant_epochs
 
 
-def _disk(recipe: Recipe, teacher: _Size, students: Mapping[str, _Size]) -> int:
+def _disk(recipe: Recipe, teacher: Size, students: Mapping[str, Size]) -> int:
     """Bytes: the teacher and each student in torch and ONNX, their other variants, and the twins in torch and ONNX."""
     disk = sum(_per_parameter(variants_of(s, recipe)) * students[s.name].parameters for s in recipe.students)
     disk += _per_parameter(getattr(recipe.teacher, "variants", [])) * teacher.parameters
@@ -227,43 +223,6 @@ def _predicted_bytes(recipe: Recipe, words: float) -> float:
     of_teacher = len(recipe.teacher.variants) if isinstance(recipe.teacher, TeacherConfig) else 1
     tables = 2 + of_teacher + sum(len(variants_of(s, recipe)) for s in recipe.students) + len(twins(recipe))
     return tables * (_BYTES_PER_WORD * words + 9 * len(recipe.task.labels) + 30)  # 0.123456; id, names
-
-
-def _teacher_size(recipe: Recipe) -> _Size:
-    if not isinstance(recipe.teacher, TeacherConfig):
-        return _Size(0, 0)
-    from .training.networks import describe_pretrained
-
-    return _Size(*describe_pretrained(recipe.teacher.source))
-
-
-def _student_size(student: StudentConfig, teacher: _Size) -> _Size:
-    match student:
-        case CutStudent():
-            layers = student.layers if isinstance(student.layers, int) else len(student.layers)
-            share = min(1.0, layers / 6)
-            return _Size(teacher.parameters * (1 + share) / 2, teacher.per_token * share)
-        case TransformerStudent():
-            per_token = 12.0 * student.layers * student.width**2
-            return _Size(per_token + student.vocabulary * student.width, per_token)
-        case TextCNNStudent():
-            per_token = float(student.width * student.filters * sum(student.kernels))
-            return _Size(per_token + student.vocabulary * student.width, per_token)
-        case BiLSTMStudent() | BiGRUStudent():
-            inputs = student.width + 2 * student.units * (student.layers - 1)  # of the layers together
-            gates = 4 if student.kind == "bilstm" else 3
-            per_token = 2.0 * gates * student.units * (inputs + student.layers * student.units)
-            return _Size(per_token + student.vocabulary * student.width, per_token)
-        case GatedCNNStudent():
-            per_token = float(student.blocks * student.channels * (3 * student.width + student.kernel))
-            return _Size(per_token + student.vocabulary * student.width, per_token)
-        case HashedStudent():
-            row = student.width or 2.0
-            return _Size(student.vocabulary * row, row * student.ngrams)
-        case _:
-            from .training.networks import describe_pretrained
-
-            return _Size(*describe_pretrained(student.source))
 
 
 def _products_per_second() -> float:

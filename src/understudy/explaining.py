@@ -70,4 +70,5 @@ def _keys_beside(section: type[BaseModel], location: tuple[int | str, ...], kind
     inner: Any = section
     for part in location[:-1]:  # into a section, or past the key of a table of sections
         inner = inner.model_fields[str(part)].annotation if hasattr(inner, "model_fields") else get_args(inner)[-1]
+    inner = next((one for one in get_args(inner) if hasattr(one, "model_fields")), inner)
     return list(inner.model_fields) if hasattr(inner, "model_fields") else []

@@ -142,6 +142,15 @@ def evaluate_probabilities(
     }
 
 
+def task_score(labels: Labels, answers: Labels, metric: str, resamples: int = 2000, seed: int = 0) -> Estimate:
+    """One metric of answers of either kind, to the figures of `evaluate` and of its multi-label counterpart."""
+    _check_rows(labels, answers)
+    if metric in ("accuracy", "subset_accuracy"):
+        return wilson(int(_equal(answers, labels).sum()), len(labels))
+    score, tables, drawn = _tabulated(labels, answers, answers, metric, resamples, seed)
+    return percentile(float(score(tables[0])), np.concatenate([score(one) for one, _ in drawn]), len(labels))
+
+
 def paired_difference(
     labels: Labels, a: Labels, b: Labels, metric: str, resamples: int = 2000, seed: int = 0
 ) -> Estimate:

@@ -6,6 +6,7 @@ DIR/
 ├── annotated/          the texts with the teacher's answers, on request
 ├── students/NAME/{torch,fp32,fp16,int8,int8-dynamic,torchscript,exported,torch-fp16}/
 ├── controls/NAME-no-teacher/{torch,fp32}/
+├── tries/NAME/         what a student is worth to a budget; see `climbing`
 ├── tune/               searches; see `searching`
 ├── benchmark/          results, test logits
 ├── report/             report.html, report.md, results.json, *.png
@@ -15,7 +16,7 @@ DIR/
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,21 +29,21 @@ from .answering import label as label_with_answers
 from .artifact import MANIFEST, Artifact
 from .benchmarking import RESULTS, Entry, benchmark
 from .calibration import calibrate
+from .cards import write_cards
 from .claiming import claimed
+from .climbing import fits, ladder, outcome, place_of_try, settings_of_try, try_out
 from .config import Recipe, StudentConfig, TeacherConfig
-from .files import write_atomically
-from .label_mapping import mapping_summary
 from .layer_checks import check_layers
-from .preparation import prepare, summary, task_of
-from .progress import Progress
+from .preparation import prepare, task_of
+from .progress import Progress, Silent
 from .pseudo_labeling import pseudo_label
-from .reporting import model_card, report
+from .reporting import report
 from .run_log import logged
 from .sections import Variant
 from .speed import check_provider
 from .students import left_out, twins, variants_of
 from .teachers import OtherTeacher
-from .tokenization import TOKENIZER_FILES
+from .telling import tell
 from .tracking import tracking
 
 
@@ -65,41 +66,30 @@ def run(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> dic
     with claimed(out, recipe), logged(out, title, progress) as told, tracking(recipe, out, told) as record:
         for said in left_out(recipe):
             told.note(f"warning: {said}")
-        work(list(plan(recipe, out, base, told)), told, record)
+        most = len(list(plan(recipe, out, base, Silent())))  # a budget may be met earlier
+        count = f"at most {most}" if recipe.budget else f"{most}"
+        work(plan(recipe, out, base, told), told, record, count)
     results: dict[str, Any] = json.loads((out / "report" / RESULTS).read_text(encoding="utf-8"))
     return results
 
 
-def work(steps: Sequence[Step], progress: Progress, record: Callable[[str], None] = lambda stage: None) -> None:
-    """Do the stages that are not done yet, one after the other, and record each."""
+def work(
+    steps: Iterable[Step], progress: Progress, record: Callable[[str], None] = lambda stage: None, count: str = ""
+) -> None:
+    """Do the stages that are not done yet, one after the other, and record each; `count`: how many they are."""
     for number, step in enumerate(steps, 1):
-        progress.note(f"[{number}/{len(steps)}] {step.out}")
-        _tell(step.work(), progress)
+        progress.note(f"[{number}/{count}] {step.out}" if count else f"[{number}] {step.out}")
+        tell(step.work(), progress)
         record(step.out)
 
 
-def _tell(made: Artifact | None, progress: Progress) -> None:
-    """What a person should know about a finished stage."""
-    if made is None:
-        return
-    for line in summary(made) if made.kind == "data" else []:
-        progress.note(f"  {line}")
-    if made.kind == "labels":
-        means = ", ".join(f"{name} {mean:.3f}" for name, mean in made.measurements["confidence"].items())
-        progress.note(f"  mean confidence of the teacher: {means}")
-        for sentence in made.measurements.get("answers", {}).get("said", []):
-            progress.note(f"  {sentence}")
-        for line in mapping_summary(made.measurements.get("label_mapping")):
-            progress.note(f"  {line}")
-        for column in ("hidden", "attention"):
-            if size := made.measurements.get(f"{column}_bytes"):
-                progress.note(f"  {column} of the teacher's layers: {size / 1e6:.1f} MB")
-    for warning in made.warnings:
-        progress.note(f"  warning: {warning}")
-
-
 def plan(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> Iterator[Step]:
-    """The stages in order; each is a no-op when its directory is up to date."""
+    """The stages in order; each is a no-op when its directory is up to date.
+
+    With a budget, whether a student is tried depends on what the steps before have found.
+    """
+    recipe = ladder(recipe, out)
+    rungs = recipe.students
     data = out / "data"
     yield Step(
         "data",
@@ -128,18 +118,15 @@ def plan(recipe: Recipe, out: Path, base: Path | None, progress: Progress) -> It
         for step in _file_steps("teacher", recipe.teacher.variants, recipe, out, refused, progress):
             finals.append(step.out)
             yield step
-    for student in recipe.students:
-        for step in _student_steps(student, recipe, out, refused, progress):
-            finals.append(step.out)
-            yield step
+    tried = yield from _climb(recipe, out, finals, refused, progress)
+    recipe = recipe.model_copy(update={"students": tried})
     for student in twins(recipe):
         for step in _twin_steps(student, recipe, out, progress):
             finals.append(step.out)
             yield step
-    yield Step(
-        "benchmark", lambda: _measure(recipe, out, refused, progress), tuple(finals), recipe.benchmark.model_dump()
-    )
-    yield Step("model cards", lambda: _write_cards(out), ("benchmark",))
+    measure = partial(_measure, recipe, out, rungs, refused, progress)
+    yield Step("benchmark", measure, tuple(finals), recipe.benchmark.model_dump())
+    yield Step("model cards", lambda: write_cards(out), ("benchmark",))
     yield Step("report", lambda: report(out / "benchmark", out / "report", progress=progress), ("benchmark",))
 
 
@@ -190,6 +177,26 @@ def _answer_steps(
 def known_data(recipe: Recipe, out: Path) -> Path:
     """The data that all stages after the labels read: where train has no gold labels, that with the teacher's."""
     return out / ("data" if recipe.data.train_labels else "pseudo-labels")
+
+
+def _climb(
+    recipe: Recipe, out: Path, finals: list[str], refused: list[str], progress: Progress
+) -> Generator[Step, None, list[StudentConfig]]:
+    """The steps of each student, added to `finals`; with a budget up to the first that fits. Returns the students."""
+    tried = []
+    for student in recipe.students:
+        needs = ["labels", known_data(recipe, out).name]
+        for step in _student_steps(student, recipe, out, refused, progress):
+            needs.append(step.out)
+            yield step
+        finals += needs[2:]
+        tried.append(student)
+        if recipe.budget:
+            attempt = partial(try_out, student, recipe, out, known_data(recipe, out), progress)
+            yield Step(place_of_try(student), attempt, tuple(needs), settings_of_try(student, recipe))
+            if fits(student, recipe, out):
+                break
+    return tried
 
 
 def _student_steps(
@@ -261,7 +268,9 @@ def _twin_steps(student: StudentConfig, recipe: Recipe, out: Path, progress: Pro
     yield _calibrated((f"{name}/fp32",), home / "fp32", recipe, data, progress)
 
 
-def _measure(recipe: Recipe, out: Path, refused: list[str], progress: Progress) -> Artifact:
+def _measure(
+    recipe: Recipe, out: Path, rungs: Sequence[StudentConfig], refused: list[str], progress: Progress
+) -> Artifact:
     is_model = isinstance(recipe.teacher, TeacherConfig)
     made = {"teacher": recipe.teacher.variants} if isinstance(recipe.teacher, TeacherConfig) else {}
     made |= {student.name: variants_of(student, recipe) for student in recipe.students}
@@ -277,6 +286,7 @@ def _measure(recipe: Recipe, out: Path, refused: list[str], progress: Progress) 
         shown["teacher"]["variants"] = ["fp32", *others]
     notes: dict[str, Any] = {"recipe": shown, "training": _trainings(recipe, out)}
     notes["refused"] = [*left_out(recipe), *refused]
+    notes |= {"budget": outcome(recipe, out, rungs)} if recipe.budget else {}
     labels = Artifact.load(out / "labels")
     facts = labels.measurements
     notes |= {"teacher_confidence": facts["confidence"], "label_mapping": facts.get("label_mapping")}
@@ -285,26 +295,6 @@ def _measure(recipe: Recipe, out: Path, refused: list[str], progress: Progress) 
         entries, known_data(recipe, out), out / "benchmark", recipe.benchmark, teacher=out / "teacher",
         labels=None if is_model else out / "labels", notes=notes, seed=recipe.seed, progress=progress,
     )  # fmt: skip
-
-
-def _write_cards(out: Path) -> None:
-    """A README.md in every artifact that a person may use; not part of its manifest, since nothing loads it."""
-    results = json.loads((out / "benchmark" / RESULTS).read_text(encoding="utf-8"))
-    measured = [model for model in results["models"] if model["path"] and model["role"] != "control"]
-    trained = {model["name"]: _as_torch(model, out) for model in measured if model["role"] == "student"}
-    results["models"] += trained.values()
-    for model in [*measured, *trained.values()]:
-        card, file = model_card(results, model).encode(), out / model["path"] / "README.md"
-        if not file.exists() or file.read_bytes() != card:
-            write_atomically(file, card)
-
-
-def _as_torch(model: dict[str, Any], out: Path) -> dict[str, Any]:
-    """The row of the trained student that a measured file was made of; it was not measured itself."""
-    path = Path(model["path"]).with_name("torch")
-    unknown = dict.fromkeys(("calibration", "retention", "agreement"))
-    size = Artifact.load(out / path).bytes_of("model.safetensors", "config.json", *TOKENIZER_FILES)
-    return {**model, **unknown, "variant": "torch", "path": str(path), "bytes": size, "metrics": {}, "speed": []}
 
 
 def _trainings(recipe: Recipe, out: Path) -> list[dict[str, Any]]:

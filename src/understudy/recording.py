@@ -1,4 +1,4 @@
-"""What `benchmark` leaves behind: results.json, the logits by example id, and plain CSV files.
+"""What `benchmark` leaves behind, written and read: results.json, the logits by example id, and plain CSV files.
 
 benchmark/
 ├── results.json  quality.csv  speed.csv
@@ -23,6 +23,7 @@ from .data.formats import Chunk, Row
 from .data.tables import Table
 from .data.task import Labels, Split, Task
 from .data.writing import WRITERS, output
+from .errors import ArtifactError
 from .files import write_csv
 from .kinds import SEPARATOR
 
@@ -41,6 +42,38 @@ def write_results(
     (directory / RESULTS).write_text(json.dumps(results, indent=1, ensure_ascii=False), encoding="utf-8")
     write_csv(directory / "quality.csv", _quality_rows(results["models"]))
     write_csv(directory / "speed.csv", _speed_rows(results["models"]))
+
+
+def read_results(benchmark: Path) -> dict[str, Any]:
+    """What results.json says; raises ArtifactError."""
+    try:
+        results: dict[str, Any] = json.loads((benchmark / "results.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{benchmark} has no results.json; `understudy benchmark` writes it") from None
+    except ValueError:
+        raise ArtifactError(f"{benchmark / 'results.json'} is not valid JSON; rerun `understudy benchmark`") from None
+    return results
+
+
+def read_logits(
+    benchmark: Path, models: Sequence[Mapping[str, Any]]
+) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
+    """A split's labels, and the logits of the models that have some, rows in the labels' order."""
+    try:
+        with np.load(benchmark / "labels.npz") as file:
+            ids, labels = file["ids"], file["labels"].astype(np.int64)
+    except (OSError, KeyError, ValueError):
+        raise ArtifactError(f"{benchmark} lacks a readable labels.npz; rerun `understudy benchmark`") from None
+    order, logits = np.argsort(ids), {}
+    for model in models:
+        path = benchmark / "logits" / f"{model['name']}-{model['variant']}.npz"
+        if path.exists():
+            with np.load(path) as file:
+                theirs = np.argsort(file["ids"])
+                if not np.array_equal(file["ids"][theirs], ids[order]):
+                    raise ArtifactError(f"{path} and labels.npz hold other ids; rerun `understudy benchmark`")
+                logits[f"{model['name']}/{model['variant']}"] = file["logits"][theirs][np.argsort(order)]
+    return labels, logits
 
 
 def write_predictions(directory: Path, task: Task, test: Split, answers: Mapping[str, Answers]) -> None:

@@ -36,7 +36,8 @@ def search(
 
     home, title = home_of(out, recipe), f"search of the student {recipe.tuned.name}"
     with claimed(out, recipe), logged(out, title, progress) as told, tracking(recipe, out, told) as record:
-        work([step for step in plan(recipe, out, base, told) if step.out in _NEEDED], told, record)
+        steps = [step for step in plan(recipe, out, base, told) if step.out in _NEEDED]
+        work(steps, told, record, f"{len(steps)}")
         try:
             found = tune(
                 out / "teacher", out / "labels", known_data(recipe, out), home, recipe.tuned, recipe.tune,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from .choose import NOTHING_FITS
 from .options import out_directory, recipe_argument
 
 
@@ -21,6 +22,8 @@ from .options import out_directory, recipe_argument
 @click.option("--json", "as_json", is_flag=True, help="print the results as JSON")
 def command(recipe: Path, out: Path, data: Path | None, students: str, dry_run: bool, as_json: bool) -> None:
     """Do everything that RECIPE asks for and write a report; what is already done is not done again.
+
+    Ends with 3 if all is done and no student meets the recipe's [budget].
 
     \b
     understudy run recipes/emotion.toml --out runs/emotion --data my/files
@@ -50,3 +53,5 @@ def command(recipe: Path, out: Path, data: Path | None, students: str, dry_run: 
     else:
         print_summary(results)
         click.echo(f"report: {out / 'report' / 'report.html'}")
+    if results.get("budget") and not results["budget"]["met"]:
+        click.get_current_context().exit(NOTHING_FITS)

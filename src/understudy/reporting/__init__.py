@@ -3,11 +3,12 @@
 from .calibration import studied
 from .documents import model_card
 from .findings import findings
+from .limits import try_in_words
 from .search import draw_search
 from .stage import calibration_report, report
-from .terminal import print_calibration, print_summary, summary_table
+from .terminal import print_calibration, print_choice, print_summary, summary_table
 
 __all__ = [
-    "calibration_report", "draw_search", "findings", "model_card", "print_calibration", "print_summary", "report",
-    "studied", "summary_table",
+    "calibration_report", "draw_search", "findings", "model_card", "print_calibration", "print_choice", "print_summary",
+    "report", "studied", "summary_table", "try_in_words",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..certificates import described
 from ..label_mapping import mapped_names
 from .formats import digits, megabytes, p_value, percent, points
+from .limits import about_budget
 from .view import (
     Model,
     Results,
@@ -27,6 +28,7 @@ def sentences(results: Results) -> list[str]:
     """The same of results as `view.prepared` makes them."""
     best, split = best_student(results)
     said = _about_best(results, best, split) if best else []
+    said += about_budget(results)
     for student in [model for model in shown(results) if model["role"] == "student"]:
         for about in (_about_bag_of_words, _about_teacher, _about_alike, _about_int8):
             said += about(results, student)

@@ -6,30 +6,26 @@ A picture that has nothing to show is left out. Colours are Okabe and Ito's, whi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from ..data.task import Labels
 from ..metrics import confusion
 from .calibration_plots import reliability_diagrams, risk_coverage_curves
 from .drawing import (
-    ACCENT,
     COLORS,
     DASHED,
     FAINT,
     INK,
-    MUTED,
     ORANGE,
     SERIES,
     STYLE,
-    dot,
     interval,
     named_rows,
     percent,
@@ -37,8 +33,8 @@ from .drawing import (
     short,
     words,
 )
+from .frontier import size_tradeoff, tradeoff
 from .outcomes import label_outcomes
-from .placement import label_points
 from .training_plots import training
 from .view import Evidence, Model
 
@@ -77,40 +73,6 @@ def accuracy(evidence: Evidence) -> Figure | None:
     axes.spines["left"].set_visible(False)
     axes.set_xlabel(f"{words(evidence.metric)} on test (n = {models[0]['score']['n']:,}) with 95 % interval")
     role_legend(figure, models)
-    return figure
-
-
-def tradeoff(evidence: Evidence) -> Figure | None:
-    """Latency against task metric, marker area = bytes, with the Pareto front; constant models are left out."""
-    models = [m for m in evidence.models if m["p50"] and m["value"] is not None and m["variant"] != "none"]
-    if not models:
-        return None
-    figure = Figure((8, 6.4), layout="constrained")
-    axes = figure.add_subplot()
-    largest = max(model["bytes"] or 0 for model in models) or 1
-    radii = [math.sqrt(max(10.0, 300 * (model["bytes"] or 0) / largest)) for model in models]  # in points
-    points = [(float(model["p50"]), float(model["value"])) for model in models]
-    for model, (x, y), radius in zip(models, points, radii, strict=True):
-        color = COLORS[model["role"]]
-        axes.plot([x, x], [model["low"] or y, model["high"] or y], color=color, linewidth=1, alpha=0.3, zorder=1)
-        face = color if model["bytes"] else "white"
-        axes.plot(x, y, "o", markersize=2 * radius, markerfacecolor=face, markeredgecolor=color, alpha=0.65, zorder=3)
-    front = pareto_front(points)
-    axes.step(*zip(*front, strict=True), where="post", color=ACCENT, linewidth=1, linestyle=DASHED, zorder=2)
-    axes.set_xscale("log")
-    axes.margins(x=0.16, y=0.1)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_major_formatter(percent)
-    axes.grid()
-    axes.set_xlabel("milliseconds for one text (p50, batch 1, one thread; log scale)")
-    axes.set_ylabel(f"{words(evidence.metric)} on test with 95 % interval")
-    sizes = [10.0**power for power in range(3, 12) if largest / 200 < 10**power <= largest]
-    handles = [dot(f"{size / 1e6:g} MB on disk", 2 * math.sqrt(300 * size / largest), MUTED) for size in sizes]
-    line = Line2D([], [], color=ACCENT, linestyle=DASHED, linewidth=1, label="no model is both faster and better")
-    role_legend(figure, models, [*handles, line])
-    label_points(figure, axes, points, radii, [short(model["key"], 30) for model in models], front)
     return figure
 
 
@@ -206,17 +168,9 @@ def _shares(labels: Labels, classes: int) -> NDArray[np.float64]:
 
 
 PICTURES: dict[str, Callable[[Evidence], Figure | None]] = {
-    "accuracy.png": accuracy, "tradeoff.png": tradeoff, "training.png": training, "confusion.png": confusion_matrices,
+    "accuracy.png": accuracy, "tradeoff.png": tradeoff, "size.png": size_tradeoff, "training.png": training,
+    "confusion.png": confusion_matrices,
     "calibration-reliability.png": reliability_diagrams, "risk-coverage.png": risk_coverage_curves,
     "teacher_vs_student_accuracy.png": teacher_vs_student_accuracy,
     "teacher_vs_student_label_distribution.png": teacher_vs_student_label_distribution,
 }  # fmt: skip
-
-
-def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points (cost, worth) that no other beats in both, by rising cost."""
-    front: list[tuple[float, float]] = []
-    for cost, worth in sorted(points, key=lambda point: (point[0], -point[1])):
-        if not front or worth > front[-1][1]:
-            front.append((cost, worth))
-    return front

@@ -7,24 +7,20 @@ report/{report.html, report.md, report.txt, results.json, calibration.csv, *.png
 from __future__ import annotations
 
 import base64
-import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ..artifact import Artifact, Plan, finished, writing
 from ..errors import ArtifactError, MissingExtraError
 from ..files import sha256_of_file, write_csv
 from ..progress import Progress, Silent
+from ..recording import read_logits, read_results
 from .calibration import studied, study_rows, with_studies
 from .documents import described, template
 from .examples import read_examples
 from .mistakes import mistakes
-from .view import Evidence, Model, Results, prepared, shown
+from .view import Evidence, Results, prepared, shown
 
 CALIBRATION = "calibration.csv"
 
@@ -33,6 +29,7 @@ CAPTIONS = {
     "the scale: its figures are only written.",
     "tradeoff.png": "Up and left is better; nothing lies above the dashed line. The area of a dot is the size on disk "
     "(hollow: not known).",
+    "size.png": "The same by size; files whose size is not known are left out.",
     "training.png": "Training loss and its parts (training texts); the task metric and macro F1 (validation split); "
     "the learning rate at the end of each epoch.",
     "confusion.png": "The teacher and, of each student, the file that ships (INT8, or its smallest). A row holds the "
@@ -62,6 +59,11 @@ MULTI_CAPTIONS = {
     "and 5 %.",
 }
 
+OF_BUDGET = (
+    " Orange: the limits of the recipe's budget. It was judged by the validation split, and the picture is of the test "
+    "split."
+)
+
 
 def report(benchmark: Path, out: Path, *, progress: Progress | None = None) -> Artifact:
     """Write report.html, report.md, report.txt, the results and the pictures of a benchmark's directory."""
@@ -82,12 +84,14 @@ def write_report(benchmark: Path, directory: Path) -> Path:
         html, markdown, text = (template(f"report.{kind}.jinja") for kind in ("html", "md", "txt"))
     except ImportError:
         raise MissingExtraError("the report", "build") from None
-    results = prepared(_read_results(benchmark))
+    results = prepared(read_results(benchmark))
     evidence = _evidence(benchmark, results)
     drawn = plots.draw(evidence, directory)
     shutil.copyfile(benchmark / "results.json", directory / "results.json")
     write_csv(directory / CALIBRATION, study_rows(results))
     captions = CAPTIONS | (MULTI_CAPTIONS if evidence.kind == "multi" else {})
+    if results["budget"]:
+        captions = captions | {name: captions[name] + OF_BUDGET for name in ("tradeoff.png", "size.png")}
     view = {**described(results), "pictures": {name: captions[name] for name in drawn}}
     view["mistakes"] = mistakes(results, evidence, read_examples(benchmark))
     embedded = {name: base64.b64encode((directory / name).read_bytes()).decode() for name in drawn}
@@ -103,7 +107,7 @@ def calibration_report(directory: Path, out: Path | None = None) -> Results:
     With `out`, the study's pictures and calibration.csv are written there.
     """
     benchmark = directory / "benchmark" if (directory / "benchmark" / "results.json").exists() else directory
-    results = prepared(_read_results(benchmark))
+    results = prepared(read_results(benchmark))
     evidence = _evidence(benchmark, results)
     if not studied(results):
         raise ArtifactError(f"{benchmark} holds no logits to study; rerun `understudy benchmark`")
@@ -127,34 +131,5 @@ def _evidence(benchmark: Path, results: dict[str, Any]) -> Evidence:
     with_studies(results, splits)
     return Evidence(
         results["models"], results["training"], results["labels"], results["task_metric"], *splits["test"],
-        [model["key"] for model in shown(results)], splits.get("val"), results["kind"],
+        [model["key"] for model in shown(results)], splits.get("val"), results["kind"], results["budget"],
     )  # fmt: skip
-
-
-def _read_results(benchmark: Path) -> dict[str, Any]:
-    try:
-        results: dict[str, Any] = json.loads((benchmark / "results.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtifactError(f"{benchmark} has no results.json; `understudy benchmark` writes it") from None
-    except ValueError:
-        raise ArtifactError(f"{benchmark / 'results.json'} is not valid JSON; rerun `understudy benchmark`") from None
-    return results
-
-
-def read_logits(benchmark: Path, models: Sequence[Model]) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
-    """A split's labels, and the logits of the models that have some, rows in the labels' order."""
-    try:
-        with np.load(benchmark / "labels.npz") as file:
-            ids, labels = file["ids"], file["labels"].astype(np.int64)
-    except (OSError, KeyError, ValueError):
-        raise ArtifactError(f"{benchmark} lacks a readable labels.npz; rerun `understudy benchmark`") from None
-    order, logits = np.argsort(ids), {}
-    for model in models:
-        path = benchmark / "logits" / f"{model['name']}-{model['variant']}.npz"
-        if path.exists():
-            with np.load(path) as file:
-                theirs = np.argsort(file["ids"])
-                if not np.array_equal(file["ids"][theirs], ids[order]):
-                    raise ArtifactError(f"{path} and labels.npz hold other ids; rerun `understudy benchmark`")
-                logits[model["key"]] = file["logits"][theirs][np.argsort(order)]
-    return labels, logits

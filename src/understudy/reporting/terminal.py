@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .calibration import study_tables
+from .choice import Found, candidate_table, choice_in_words
 from .columns import in_columns
 from .devices import device_table, gpu_table
 from .findings import findings
@@ -68,3 +69,10 @@ def print_summary(results: Results) -> None:
     _print_tables([device_table(prepared(results)), gpu_table(prepared(results))])  # without rows but on a GPU
     for sentence in findings(results):
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_choice(found: Found) -> None:
+    """The candidates of `choose`, its choice and why, to standard output."""
+    _print_tables([candidate_table(found)])
+    for sentence in choice_in_words(found):
+        _wide_console().print(sentence, markup=False, highlight=False, soft_wrap=True)

@@ -46,6 +46,7 @@ class Evidence:
     shown: Sequence[str]
     val: tuple[Labels, dict[str, NDArray[np.float32]]] | None = None
     kind: Kind = "single"
+    budget: Results | None = None  # as `climbing.outcome` writes it
 
     def answers(self, model: Model) -> Answers:
         """What a model answers on the test split, as shipped."""
@@ -71,6 +72,7 @@ def prepared(results: Results) -> dict[str, Any]:
         "refused": [],
         "remarks": [],
         "comparisons": [],
+        "budget": None,
         "machine": {},
         "versions": {},
         "kind": "single",

@@ -43,7 +43,7 @@ def cnn(**changes: Any) -> TextCNNStudent:
 
 
 STUDENTS: dict[str, StudentConfig] = {
-    "transformer": TransformerStudent(**SHARED, layers=2, width=16, heads=2, vocabulary=100),
+    "transformer": TransformerStudent(**SHARED, layers=1, width=16, heads=2, vocabulary=100),
     "textcnn": cnn(),
     "gated-cnn": GatedCNNStudent(**SHARED, width=12, channels=8, kernel=3, min_count=1),
 }
@@ -149,6 +149,7 @@ def test_a_product_that_is_no_linear_layer_is_refused_before_any_training(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.wide
 def test_a_stage_that_does_not_help_is_taken_back(finished_run: Path, tmp_path: Path) -> None:
     plain = distilled(finished_run, tmp_path / "plain", cnn(epochs=4, quant_epochs=0, quant_learning_rate=0.0))
     found = distilled(finished_run, tmp_path / "torch", cnn(epochs=4, quant_learning_rate=2.0))

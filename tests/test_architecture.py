@@ -43,7 +43,7 @@ LAYERS = (
     {"soft_labels"},
     {"pseudo_labeling"},  # a stage, and what students ask of its data
     {"controls", "qdq", "recording", "speed", "answering", "traits", "upgrading", "fitting"},  # what stages lean on
-    {"worker", "entries", "pooled_tables"},
+    {"worker", "entries", "ranges", "pooled_tables"},
     {"conclusions"},  # what the answers of a benchmark show together
     {
         "preparation",

@@ -293,6 +293,29 @@ def test_layers_are_a_number_or_a_list(layers: int | list[int]) -> None:
             "distill: gold_learning_rate is that of gold_epochs, which are 0: set gold_epochs, or remove it",
         ),
         (
+            {"distill": {"quant_learning_rate": 0.1}},
+            "distill: quant_learning_rate is that of quant_epochs, which are 0: set quant_epochs, or remove it",
+        ),
+        (
+            {"students": students({"kind": "bilstm", "quant_epochs": 1})},
+            "students.0.quant_epochs: is for students with matrix products in INT8, and a bilstm has none: remove it",
+        ),
+        (
+            {"distill": {"quant_epochs": 1}, "variants": ["fp32"]},
+            "student s: quant_epochs simulate static INT8, tables included, and variants have no int8: add it, or "
+            "remove quant_epochs",
+        ),
+        (
+            {"distill": {"quant_epochs": 1}, "quantize": {"method": "dynamic"}},
+            "student s: quant_epochs simulate static INT8, tables included, and quantize.method is dynamic: remove "
+            "one of them",
+        ),
+        (
+            {"distill": {"quant_epochs": 1}, "quantize": {"embeddings": False}},
+            "student s: quant_epochs simulate static INT8, tables included, and quantize.embeddings is false: remove "
+            "one of them",
+        ),
+        (
             {"students": students({"recovery_epochs": 3})},
             "students.0: recovery_epochs come after pruning: set prune_heads or prune_units, or remove it",
         ),
@@ -492,14 +515,17 @@ def test_every_setting_of_distill_reaches_every_kind(kind: str) -> None:
         "patience": 4, "precision": "fp32", "device": "cpu", "temperature": 1.5, "soft_weight": 0.25, "loss": "dkd",
         "target_weight": 0.5, "other_weight": 8.0, "correct_teacher": True, "keep_epochs": True,
         "hidden_weight": 2.0, "attention_weight": 3.0, "layer_map": "last", "ema": 0.9, "gold_epochs": 2,
-        "gold_learning_rate": 0.01,
+        "gold_learning_rate": 0.01, "quant_epochs": 1, "quant_learning_rate": 0.02,
     }  # fmt: skip
     assert set(distill) == set(DistillConfig.model_fields)
     model = {"model": "x"} if kind == "pretrained" else {}
     (student,) = read(task=THREE, distill=distill, students=[{"name": "s", "kind": kind, **model}]).students
     none: dict[str, Any] = {"hidden_weight": 0.0, "attention_weight": 0.0, "layer_map": "uniform"}
     without = {"transformer": {"attention_weight": 0.0}, "cut": {}, "pretrained": {}}
-    assert student.model_dump(include=set(distill)) == distill | without.get(kind, none)
+    expected = distill | without.get(kind, none)
+    if kind in ("bilstm", "bigru", "hashed"):
+        del expected["quant_epochs"], expected["quant_learning_rate"]
+    assert student.model_dump(include=set(distill)) == expected
     assert all(value != DistillConfig.model_fields[name].default for name, value in distill.items())
 
 

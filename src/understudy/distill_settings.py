@@ -18,7 +18,7 @@ from .soft_terms import Loss, cannot, readers, unread
 class DistillConfig(OptimizationConfig):
     """How a student learns from soft labels."""
 
-    later = frozenset({"gold_epochs", "gold_learning_rate"})
+    later = frozenset({"gold_epochs", "gold_learning_rate", "quant_epochs", "quant_learning_rate"})
 
     epochs: Positive = Field(5, description="passes over the transfer set, at most")
     loss: Loss = Field("kl", description="soft term: KL, MSE of logits, BCE, the teacher's hard labels, decoupled KD")
@@ -42,10 +42,19 @@ class DistillConfig(OptimizationConfig):
         description="passes over the gold labels alone afterwards, kept if they lower validation NLL; 0: off",
     )
     gold_learning_rate: float = Field(0.0, ge=0, description="peak learning rate of those; 0: a tenth of learning_rate")
+    quant_epochs: int = Field(
+        0,
+        ge=0,
+        description="passes over the transfer set at the very end with INT8 simulated, whose ranges the int8 file then "
+        "has; kept if they lower the simulated file's validation NLL; 0: off",
+    )
+    quant_learning_rate: float = Field(
+        0.0, ge=0, description="peak learning rate of those; 0: a tenth of learning_rate"
+    )
 
-    @field_validator("hidden_weight", "attention_weight")
+    @field_validator("hidden_weight", "attention_weight", "quant_epochs")
     @classmethod
-    def _layers_to_compare(cls, weight: float, info: ValidationInfo) -> float:
+    def _possible(cls, weight: float, info: ValidationInfo) -> float:
         kind = cls.model_fields.get("kind")
         if weight and kind and (reason := cannot(kind.default, str(info.field_name))):
             raise ValueError(reason)
@@ -65,6 +74,8 @@ class DistillConfig(OptimizationConfig):
             )
         if self.gold_learning_rate and not self.gold_epochs:
             raise ValueError("gold_learning_rate is that of gold_epochs, which are 0: set gold_epochs, or remove it")
+        if self.quant_learning_rate and not self.quant_epochs:
+            raise ValueError("quant_learning_rate is that of quant_epochs, which are 0: set quant_epochs, or remove it")
         if not (self.target_weight or self.other_weight):
             raise ValueError("target_weight and other_weight are both 0, which leaves no soft term: raise one")
         if self.layer_map != "uniform" and not (self.hidden_weight or self.attention_weight):

@@ -192,9 +192,9 @@ def _work(recipe: Recipe, rows: Mapping[str, float], teacher: Size, students: Ma
 
 
 def _passes(student: StudentConfig) -> int:
-    """Epochs of a student, those after pruning and on gold labels included."""
+    """Epochs of a student, those after pruning, on gold labels and with INT8 simulated included."""
     recovery = student.recovery_epochs if isinstance(student, Pruning) and student.shares else 0
-    return student.epochs + recovery + student.gold_epochs
+    return student.epochs + recovery + student.gold_epochs + student.quant_epochs
 
 
 def _disk(recipe: Recipe, teacher: Size, students: Mapping[str, Size]) -> int:

@@ -303,7 +303,7 @@ def _trainings(recipe: Recipe, out: Path) -> list[dict[str, Any]]:
     homes |= {student.name: out / "students" / student.name / "torch" for student in recipe.students}
     homes |= {twin.name: out / "controls" / twin.name / "torch" for twin in twins(recipe)}
     trained = {name: Artifact.load(home, "model") for name, home in homes.items()}
-    keys = ("history", "best_epoch", "seconds", "gold_stage")
+    keys = ("history", "best_epoch", "seconds", "gold_stage", "quantized_stage")
     return [
         {
             "name": name,

@@ -10,7 +10,8 @@ weights are INT8 in the file and FP32 in the arithmetic.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -102,14 +103,7 @@ def best_range(observed: Observed, weights: Sequence[Array]) -> tuple[Range, flo
     Shrinks both ends from the extremes seen, the longer end first: a few outliers would otherwise cost every other
     value its resolution.
     """
-    x = observed.sample()
-    joined = np.concatenate(weights, axis=1)
-    exact = x @ joined
-    size = float(np.square(exact).sum()) or 1.0
-
-    def loss(candidate: Range) -> float:
-        return float(np.square(candidate.round(x) @ joined - exact).sum()) / size
-
+    loss = _squared_change(observed, weights)
     best = Range(observed.low, observed.high)
     least = loss(best)
     for ends in ("high", "low"):
@@ -123,6 +117,19 @@ def best_range(observed: Observed, weights: Sequence[Array]) -> tuple[Range, flo
             if found < least:
                 best, least = candidate, found
     return best, least**0.5
+
+
+def change(interval: Range, observed: Observed, weights: Sequence[Array]) -> float:
+    """How much rounding in this range changes the products X·W, relative to ‖X·W‖."""
+    return math.sqrt(_squared_change(observed, weights)(interval))
+
+
+def _squared_change(observed: Observed, weights: Sequence[Array]) -> Callable[[Range], float]:
+    x = observed.sample()
+    joined = np.concatenate(weights, axis=1)
+    exact = x @ joined
+    size = float(np.square(exact).sum()) or 1.0
+    return lambda interval: float(np.square(interval.round(x) @ joined - exact).sum()) / size
 
 
 def full_range(observed: Observed) -> Range:
@@ -166,17 +173,29 @@ def insert_products(model: ModelProto, ranges: dict[str, Range]) -> None:
     _drop_unused(model)
 
 
+def tables(model: ModelProto) -> dict[str, Array]:
+    """The large lookup tables in FP32, (rows, width), by name: those that `insert_tables` rounds."""
+    looked_up = {node.input[0] for node in model.graph.node if node.op_type == "Gather"}
+    return {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in model.graph.initializer
+        if tensor.name in looked_up
+        and tensor.data_type == TensorProto.FLOAT
+        and len(tensor.dims) == 2
+        and _size(tensor) >= _SMALL_TABLE
+    }
+
+
 def insert_tables(model: ModelProto) -> int:
-    """Store lookup tables as INT8 with one scale per row, in place; returns how many."""
-    tables = {tensor.name: tensor for tensor in model.graph.initializer}
+    """Store lookup tables as INT8 with one scale per row, in place; returns how many lookups changed."""
+    large = tables(model)
     nodes: list[NodeProto] = []
     count = 0
     for node in model.graph.node:
-        table = tables.get(node.input[0]) if node.op_type == "Gather" else None
-        if table is None or table.data_type != TensorProto.FLOAT or len(table.dims) != 2 or _size(table) < _SMALL_TABLE:
+        if node.op_type != "Gather" or node.input[0] not in large:
             nodes.append(node)
             continue
-        nodes += _quantized_lookup(model, node, numpy_helper.to_array(table).astype(np.float32))
+        nodes += _quantized_lookup(model, node, large[node.input[0]])
         count += 1
     del model.graph.node[:]
     model.graph.node.extend(nodes)

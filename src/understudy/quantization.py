@@ -6,7 +6,7 @@ understudy quantize runs/x/students/small/fp32 --data runs/x/data --out runs/x/s
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from . import multilabel
 from .artifact import Artifact, Draft, Plan, finished, short_name, writing
-from .classifier import MODEL_FILE, PADDING_KEY, Classifier, open_session
+from .classifier import MODEL_FILE, PADDING_KEY, Classifier
 from .config import QuantizeConfig
 from .data.storing import TEST_FILE, read_split
 from .data.task import Labels, Split
@@ -29,11 +29,11 @@ from .tokenization import TextEncoder, copy_tokenizer
 
 try:
     import onnx
-    from onnx import ModelProto, numpy_helper
+    from onnx import ModelProto
 except ImportError:
     raise MissingExtraError("Quantizing", "build") from None
 
-from . import qdq
+from . import qdq, ranges
 from .pooled_tables import insert_pooled
 
 Precision = Literal["int8", "int8-dynamic", "fp16"]
@@ -218,25 +218,22 @@ def _candidates(
 def _static(
     source: Artifact, proto: ModelProto, train: Split, config: QuantizeConfig, seed: int
 ) -> Iterator[tuple[str, ModelProto]]:
+    assert source.text is not None
+    encoder = TextEncoder.load(source.path, source.text)
     products = qdq.products(proto)
-    observed = _observe(source, proto, products, train, config.samples, seed)
-    weights = {tensor.name: tensor for tensor in proto.graph.initializer}
-    by_activation: dict[str, list[qdq.Product]] = {}
-    for product in products:
-        by_activation.setdefault(product.activation, []).append(product)
-    best: dict[str, tuple[qdq.Range, float]] = {}
-    for activation, group in by_activation.items():
-        matrices = [numpy_helper.to_array(weights[product.weight]) for product in group]
-        best |= dict.fromkeys([product.node for product in group], qdq.best_range(observed[activation], matrices))
-    worst_first = sorted((product.node for product in products), key=lambda node: -best[node][1])
+    observed = ranges.observe(proto, encoder, train, config.samples, seed)
+    chosen = dict(zip((product.node for product in products), _chosen(source, proto, observed), strict=True))
+    worst_first = sorted(chosen, key=lambda node: -chosen[node][1])
     full = {product.node: qdq.full_range(observed[product.activation]) for product in products}
     previous = None
     for rung in LADDER:
         candidate = ModelProto()
         candidate.CopyFrom(proto)
         spared = set(worst_first[: rung.spared(len(products))])
-        ranges = {node: full[node] if rung.ranges == "full" else best[node][0] for node in best if node not in spared}
-        qdq.insert_products(candidate, ranges)
+        qdq.insert_products(
+            candidate,
+            {node: full[node] if rung.ranges == "full" else chosen[node][0] for node in chosen if node not in spared},
+        )
         if rung.tables and config.embeddings:
             if insert_pooled(candidate):
                 candidate.metadata_props.add(key=PADDING_KEY, value="0")
@@ -247,27 +244,17 @@ def _static(
         previous = candidate
 
 
-def _observe(
-    source: Artifact, proto: ModelProto, products: Sequence[qdq.Product], train: Split, samples: int, seed: int
-) -> dict[str, qdq.Observed]:
-    """Run training texts, each at its own length, and note what the products are fed."""
-    if not products:
-        return {}
-    assert source.text is not None
-    random = np.random.default_rng(seed)
-    chosen = train.take(random.permutation(len(train))[:samples])
-    encoder = TextEncoder.load(source.path, source.text)
-    names = list(dict.fromkeys(product.activation for product in products))
-    observed = {name: qdq.Observed() for name in names}
-    with tempfile.TemporaryDirectory() as directory:
-        opened = Path(directory) / MODEL_FILE
-        onnx.save(qdq.with_outputs(proto, names), opened)
-        session = open_session(opened)
-        for tokens in encoder.encode(chosen.texts):
-            feed = {"input_ids": tokens[None], "attention_mask": np.ones_like(tokens[None])}
-            for name, values in zip(names, session.run(names, feed), strict=True):
-                observed[name].add(values, random)
-    return observed
+def _chosen(source: Artifact, proto: ModelProto, observed: dict[str, qdq.Observed]) -> list[tuple[qdq.Range, float]]:
+    """Of each product the range that the model was trained with, else the best for it; and what it changes."""
+    given = source.details.get(ranges.TRAINED)
+    if given is None:
+        return ranges.best(proto, observed)
+    if len(given) != len(qdq.products(proto)):
+        raise WorkError(
+            f"{short_name(source.path)} was trained with the INT8 ranges of {len(given)} matrix products, and its ONNX "
+            f"file has {len(qdq.products(proto))}: another version of torch wrote it; distil the student again"
+        )
+    return ranges.judged(proto, observed, given)
 
 
 def _dynamic(proto: ModelProto, config: QuantizeConfig) -> ModelProto:

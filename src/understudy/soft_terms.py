@@ -74,8 +74,14 @@ LAYER_TERMS = {
 
 _NO_LAYERS = "is for students that are transformers, like the teacher, and a {kind} has no such layers: remove it"
 _OWN_TOKENS = "compares attention token by token, and a {kind} student learns tokens of its own: remove it"
+_NO_PRODUCTS = "is for students with matrix products in INT8, and a {kind} has none: remove it"
+QUANTIZED_STAGE = ("quant_epochs", "quant_learning_rate")
 _CANNOT = {
-    **{kind: dict.fromkeys(LAYER_TERMS, _NO_LAYERS) for kind in ("textcnn", "bilstm", "bigru", "gated-cnn", "hashed")},
+    **{kind: dict.fromkeys(LAYER_TERMS, _NO_LAYERS) for kind in ("textcnn", "gated-cnn")},
+    **{
+        kind: dict.fromkeys(LAYER_TERMS, _NO_LAYERS) | dict.fromkeys(QUANTIZED_STAGE, _NO_PRODUCTS)
+        for kind in ("bilstm", "bigru", "hashed")
+    },
     "transformer": {"attention_weight": _OWN_TOKENS},
 }
 
@@ -104,9 +110,9 @@ def inherited(settings: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, 
     return taken
 
 
-def cannot(kind: str, weight: str) -> str:
-    """Why a student of this kind cannot learn by the term of this weight; empty if it can."""
-    return _CANNOT.get(kind, {}).get(weight, "").format(kind=kind)
+def cannot(kind: str, setting: str) -> str:
+    """Why a student of this kind cannot have the weight of a term, or another setting; empty if it can."""
+    return _CANNOT.get(kind, {}).get(setting, "").format(kind=kind)
 
 
 def whole_loss(settings: Mapping[str, Any], kind: str = "single") -> str:

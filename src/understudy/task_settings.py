@@ -92,6 +92,17 @@ def check_variants(recipe: Any) -> None:
         reasons = [UNWRITABLE.get((student.kind, variant)) for variant in recipe.variants]
         if all(reasons):
             raise ValueError(f"variants leave no file of {student.name}: {reasons[0]}; add another variant")
+        if student.quant_epochs and (vain := _not_simulated(recipe)):
+            raise ValueError(f"student {student.name}: quant_epochs simulate static INT8, tables included, and {vain}")
+
+
+def _not_simulated(recipe: Any) -> str:
+    """What makes the INT8 files of a recipe others than those that quant_epochs simulate; empty if nothing does."""
+    if "int8" not in recipe.variants:
+        return "variants have no int8: add it, or remove quant_epochs"
+    if recipe.quantize.method == "dynamic":
+        return "quantize.method is dynamic: remove one of them"
+    return "" if recipe.quantize.embeddings else "quantize.embeddings is false: remove one of them"
 
 
 def check_kind(recipe: Any, of_one: str) -> None:

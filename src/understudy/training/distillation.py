@@ -42,7 +42,7 @@ from ..soft_labels import TEACHERS, answered
 from ..soft_terms import LAYER_TERMS, ONE_LABEL, TWO_LABELS
 from ..teachers import NO_NETWORK
 from ..tokenization import TextEncoder
-from . import gold_stage, networks, origins, pruning, vocabulary, word_networks
+from . import later_stage, networks, origins, pruning, quantized_stage, vocabulary, word_networks
 from .finetuning import Lesson, class_weights, learn
 from .hashed import HashedNgrams
 from .loop import AfterEpoch
@@ -165,6 +165,7 @@ def teach(
         networks.freeze_encoder(network.module)
     weights = class_weights(config, train, len(sources.task.labels))
     budget: OptimizationConfig = config
+    share = 1.0
     targets: NDArray[np.float32] | None = None
     transfer: Transfer | None = None
     if use_teacher:
@@ -176,28 +177,36 @@ def teach(
     else:
         objective = supervised(weights, config.label_smoothing)
         rows = len(train) + (len(unlabeled) if unlabeled else 0) - _unanswered(sources.labels)
-        epochs = max(1, round(config.epochs * rows / len(train))) + config.gold_epochs
-        budget = config.model_copy(update={"epochs": epochs})
+        epochs = max(1, round(config.epochs * rows / len(train)))
+        share = epochs / config.epochs  # more than 1 without the unlabelled texts
+        later = round(config.quant_epochs * rows / len(train)) + config.gold_epochs
+        budget = config.model_copy(update={"epochs": epochs + later})
     lesson = Lesson(texts, sources.val, with_layers(objective, config) if transfer else objective, targets, transfer)
     removal = _planned_removal(config, network)
+    if use_teacher and config.quant_epochs:
+        quantized_stage.check_possible(network, config)
     said: dict[str, Any] = {"seed": seed, "progress": progress, "after_epoch": after_epoch}
     said |= {"description": f"distill {config.name}" if use_teacher else f"train {config.name} without the teacher"}
     learn(draft, network, text, lesson, budget, **said)
     if removal and isinstance(config, Pruning):
         examples = lesson.examples(network, text)  # what leaves is decided by the logits, whatever else is learnt
         pruning.prune(network.module, removal, examples, objective, config, pad_id=network.pad_id, seed=seed)
-        share = budget.epochs / config.epochs  # more for a twin without the unlabelled texts
-        recovery = budget.model_copy(update={"epochs": max(1, round(config.recovery_epochs * share))})
+        recovery = config.model_copy(update={"epochs": max(1, round(config.recovery_epochs * share))})
         learn(draft, network, text, lesson, recovery, phase="recovery", **said)
-        draft.details |= {"pruned": removal}
         draft.warnings += [_NARROW] if "heads" in removal else []
     if use_teacher and config.gold_epochs:
         gold = Lesson(train, sources.val, supervised(weights, config.label_smoothing))
         peak = config.gold_learning_rate or config.learning_rate / 10
         brief = config.model_copy(update={"epochs": config.gold_epochs, "learning_rate": peak})
         stage = partial(learn, draft, network, text, gold, brief, phase="gold", **said)
-        gold_stage.kept_if_better(draft, network, gold.checks(network, text), stage, progress)
-    draft.details |= {"kind": config.kind, "soft_labels": use_teacher}
+        later_stage.kept_if_better(
+            draft, network.module, gold.checks(network, text), stage, name="gold_stage", said="gold labels alone",
+            pad_id=network.pad_id, progress=progress,
+        )  # fmt: skip
+    if use_teacher and config.quant_epochs:
+        soft = Lesson(texts, sources.val, objective, targets)
+        quantized_stage.learn_quantized(draft, network, text, soft, config, train=train, **said)
+    draft.details |= {"kind": config.kind, "soft_labels": use_teacher, **({"pruned": removal} if removal else {})}
     return network
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from ..artifact import Artifact, Draft, Plan, TextConfig, finished, writing
 from ..config import OptimizationConfig, TeacherConfig
@@ -136,10 +137,12 @@ def learn(
     description: str,
     after_epoch: AfterEpoch = lambda record: None,
     phase: str = "",
+    pupil: nn.Module | None = None,
 ) -> None:
     """Run the one loop on a network and note in the draft what came of it.
 
-    A later `phase` of a training has checkpoints of its own, and its epochs follow those that the draft knows.
+    A later `phase` of a training has checkpoints of its own, and its epochs follow those that the draft knows. A
+    `pupil` is what the loop trains: the network's module inside another, which computes more or otherwise.
     """
     assert draft.task is not None
     try:
@@ -160,8 +163,9 @@ def learn(
     examples, checks = lesson.examples(network, text), lesson.checks(network, text)
     work = draft.work / phase
     work.mkdir(exist_ok=True)
+    pupil = lesson.transfer.pupil if lesson.transfer else pupil
     result = fit(
-        lesson.transfer.pupil if lesson.transfer else network.module, examples, checks, lesson.objective, config,
+        pupil or network.module, examples, checks, lesson.objective, config,
         seed=seed, pad_id=network.pad_id, work=work, progress=progress, description=description,
         after_epoch=lambda record: after_epoch(counted(record)), keep=keep,
     )  # fmt: skip

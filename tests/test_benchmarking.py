@@ -259,7 +259,7 @@ def test_what_is_committed_of_a_run_holds_no_text(
     home = tmp_path / "seed-5"
     files = {path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file()}
     assert {name for name in files if "logits/" not in name} == {
-        "results.json", "quality.csv", "speed.csv", "labels.npz", "val/labels.npz"
+        "results.json", "quality.csv", "speed.csv", "labels.npz", "traits.npz", "val/labels.npz"
     }  # fmt: skip
     test = read_split(finished_run / "data" / "test.parquet", "test")
     plain = (path for kind in ("csv", "json", "md") for path in tmp_path.rglob(f"*.{kind}"))  # of students, too

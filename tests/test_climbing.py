@@ -217,7 +217,7 @@ def test_without_a_budget_nothing_is_reordered_and_a_dump_is_as_before(workshop:
 
 
 def test_the_first_twin_is_that_of_the_cheapest(workshop: Path, tmp_path: Path) -> None:
-    assert [s.name for s in twins(ladder(budgeted(workshop, EASY, controls="first"), tmp_path))] == ["cnn"]
+    assert [t.name for t in twins(ladder(budgeted(workshop, EASY, controls="first"), tmp_path))] == ["cnn-no-teacher"]
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ from understudy.artifact import Artifact
 from understudy.classifier import PADDING_KEY, open_session
 from understudy.config import ExportConfig, HashedStudent, QuantizeConfig
 from understudy.data.storing import read_split
-from understudy.estimating import _Size, _student_size
 from understudy.hashing import Hashing
+from understudy.sizes import Size, student_size
 from understudy.tokenization import padded_batches
 from understudy.training import distill, export, networks
 from understudy.training.exporting import to_onnx
@@ -220,5 +220,5 @@ def test_refused_settings() -> None:
 
 
 def test_the_estimate_is_that_of_a_full_vocabulary() -> None:
-    size = _student_size(HashedStudent(width=8, vocabulary=1000), _Size(0, 0))
+    size = student_size(HashedStudent(width=8, vocabulary=1000), Size(0, 0))
     assert size.parameters == 8000

@@ -24,9 +24,9 @@ from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 
 import understudy
+from understudy import cli
 from understudy.artifact import TextConfig
 from understudy.choice import Choice, asked_for
-from understudy.commands.predict import command
 from understudy.data.formats import CHUNK
 from understudy.data.task import Task
 from understudy.decision import Decision
@@ -452,7 +452,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def call(*arguments: str | Path, input: str | bytes | None = None) -> Result:
-    return CliRunner().invoke(command, ["artifact", *map(str, arguments)], input=input)
+    return CliRunner().invoke(cli.understudy, ["predict", "artifact", *map(str, arguments)], input=input)
 
 
 def test_texts_are_printed_one_a_line(fake: list[Any]) -> None:

@@ -28,16 +28,17 @@ Shares = NDArray[np.float64]
 def traits(split: Split, artifacts: Mapping[str, Artifact]) -> dict[str, NDArray[Any]]:
     """The arrays of traits.npz, rows in the split's order; `artifacts` by key, name/variant.
 
-    A model whose tokenizer has no token for what it does not know, such as one of n-grams, has no array.
+    A model whose tokenizer has no token for what it does not know, such as one of n-grams, has no array, nor has a
+    cascade, whose members have tokenizers of their own.
     """
     found: dict[str, NDArray[Any]] = {
         "ids": np.array(split.ids), "words": np.array([len(text.split()) for text in split.texts], dtype=np.int64)
     }  # fmt: skip
     known: dict[tuple[Any, ...], Shares | None] = {}  # the files of a model have one vocabulary
     for key, artifact in artifacts.items():
-        if artifact.text is None:
+        digests = [artifact.files[name]["sha256"] for name in TOKENIZER_FILES if name in artifact.files]
+        if artifact.text is None or not digests:
             continue
-        digests = (artifact.files[name]["sha256"] for name in TOKENIZER_FILES if name in artifact.files)
         vocabulary = (*digests, artifact.text)
         if vocabulary not in known:
             known[vocabulary] = unknown_shares(TextEncoder.load(artifact.path, artifact.text), split)

@@ -280,11 +280,14 @@ def test_the_commands_of_the_readme_run_one_after_the_other(tmp_path: Path, monk
     for body in blocks(ROOT / "README.md", "sh"):
         for line in body.splitlines():
             name, *words = shlex.split(line, comments=True) or [""]
-            if name == "understudy" and words[0] not in ("fetch", "push"):  # they need a network
+            of_the_reader = any(
+                word.split("/")[0] in ("RUN", "MODEL") for word in words
+            )  # what the demo is too small for
+            if name == "understudy" and not of_the_reader and words[0] not in ("fetch", "push"):  # these need a network
                 few = ["2" if before == "--trials" else word for before, word in zip(["", *words], words, strict=False)]
                 understudy(*few)
                 ran.append(words[0])
-    assert {"run", "predict", "inspect", "report", "tune"} <= set(ran)
+    assert {"run", "predict", "inspect", "report", "tune", "choose"} <= set(ran)
     assert (tmp_path / "labelled.csv").read_text(encoding="utf-8").count("\n") == 10
     monkeypatch.chdir(tmp_path)
     for body in blocks(ROOT / "README.md", "python"):

@@ -16,16 +16,14 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from neighbours import check_independence
+from shipping import VARIANTS, check_variants, ship
 from training_kit import check_padding_stays_zero
 from understudy import Classifier, qdq
-from understudy.artifact import Artifact
 from understudy.classifier import open_session
-from understudy.config import BiGRUStudent, BiLSTMStudent, ExportConfig, QuantizeConfig
-from understudy.data.storing import read_split
+from understudy.config import BiGRUStudent, BiLSTMStudent, QuantizeConfig
 from understudy.metrics import Estimate
 from understudy.quantization import LADDER, quantize
 from understudy.student_settings import Pooling
-from understudy.training import distill, export
 from understudy.training.birnn import BiRNN, Cell
 from understudy.training.exporting import to_onnx
 from understudy.training.loop import pad
@@ -261,27 +259,16 @@ QUICK: dict[str, Any] = {"min_count": 1, "epochs": 4, "batch_size": 16, "learnin
 )
 def student(request: pytest.FixtureRequest, finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A student with its variants, from the teacher of the tiny run."""
-    config = request.param
-    home, data = tmp_path_factory.mktemp(config.kind), finished_run / "data"
-    distill(finished_run / "teacher", finished_run / "labels", data, home / "torch", config)
-    export(home / "torch", data, home / "fp32", ExportConfig(samples=50))
-    quantize(home / "fp32", data, home / "fp16", QuantizeConfig(samples=16), precision="fp16")
-    quantize(home / "fp32", data, home / "int8", QuantizeConfig(samples=16))
-    return home
+    return ship(finished_run, tmp_path_factory.mktemp(request.param.kind), request.param)
 
 
-@pytest.mark.parametrize("variant", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_a_prediction_does_not_depend_on_its_neighbours(student: Path, variant: str) -> None:
     check_independence(student / variant)
 
 
 def test_the_student_learns_and_its_variants_agree(student: Path, finished_run: Path) -> None:
-    val = read_split(finished_run / "data/val.parquet", "val")
-    found = {v: Classifier.load(student / v).logits(val.texts) for v in ("fp32", "fp16", "int8")}
-    assert (found["fp32"].argmax(axis=1) == val.labels).mean() > 0.8
-    assert np.abs(found["fp16"] - found["fp32"]).max() < 0.02
-    assert 0 < np.abs(found["int8"] - found["fp32"]).max() < 0.3
-    assert Artifact.load(student / "fp32").measurements["parity"]["max_logit_difference"] < 1e-4
+    check_variants(student, finished_run, int8=0.3)
 
 
 def test_the_files_shrink(student: Path) -> None:

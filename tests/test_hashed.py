@@ -14,11 +14,11 @@ from onnx import numpy_helper
 
 import understudy.classifier
 from neighbours import TEXTS, check_independence
-from understudy import Classifier, quantize
+from shipping import VARIANTS, check_variants, ship
+from understudy import Classifier
 from understudy.artifact import Artifact
 from understudy.classifier import PADDING_KEY, open_session
-from understudy.config import ExportConfig, HashedStudent, QuantizeConfig
-from understudy.data.storing import read_split
+from understudy.config import ExportConfig, HashedStudent
 from understudy.hashing import Hashing
 from understudy.sizes import Size, student_size
 from understudy.tokenization import padded_batches
@@ -137,16 +137,11 @@ def test_groups_of_similar_length_hold_every_row_once() -> None:
 @pytest.fixture(scope="module", params=[0, 16])
 def student(request: pytest.FixtureRequest, finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A student of each kind with its variants, from the teacher of the tiny run."""
-    home, data = tmp_path_factory.mktemp("hashed"), finished_run / "data"
     config = HashedStudent(width=request.param, subwords=[3], learning_rate=0.05, **QUICK)
-    distill(finished_run / "teacher", finished_run / "labels", data, home / "torch", config)
-    export(home / "torch", data, home / "fp32", ExportConfig(samples=50))
-    quantize(home / "fp32", data, home / "fp16", QuantizeConfig(samples=16), precision="fp16")
-    quantize(home / "fp32", data, home / "int8", QuantizeConfig(samples=16))
-    return home
+    return ship(finished_run, tmp_path_factory.mktemp("hashed"), config)
 
 
-@pytest.mark.parametrize("variant", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_a_prediction_does_not_depend_on_its_neighbours(student: Path, variant: str) -> None:
     check_independence(student / variant)
 
@@ -167,12 +162,7 @@ def test_texts_share_runs_where_padding_is_exact(student: Path, monkeypatch: pyt
 
 
 def test_the_student_learns_and_its_variants_agree(student: Path, finished_run: Path) -> None:
-    val = read_split(finished_run / "data/val.parquet", "val")
-    found = {v: Classifier.load(student / v).logits(val.texts) for v in ("fp32", "fp16", "int8")}
-    assert (found["fp32"].argmax(axis=1) == val.labels).mean() > 0.8
-    assert np.abs(found["fp16"] - found["fp32"]).max() < 0.02
-    assert 0 < np.abs(found["int8"] - found["fp32"]).max() < 0.5
-    assert (found["int8"].argmax(axis=1) == val.labels).mean() > 0.8
+    assert check_variants(student, finished_run, int8=0.5)["int8"] > 0.8
 
 
 def test_an_artifact_holds_what_it_needs(student: Path) -> None:

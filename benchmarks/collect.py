@@ -9,8 +9,8 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
+from understudy.answers import shipped
 from understudy.recording import PREDICTIONS
 
 _SMALL = 1_500_000  # bytes of an INT8 student that is worth its place in the repository
@@ -25,16 +25,11 @@ def main() -> None:
     ignored = shutil.ignore_patterns("artifact.json", PREDICTIONS)
     shutil.copytree(run / "benchmark", out / f"seed-{results['seed']}", ignore=ignored)
     rows = [row for row in results["models"] if (row["role"], row["variant"]) == ("student", "int8")]
-    students = {row["name"]: run / _path(row) for row in rows if _size(run / _path(row)) <= _SMALL}
+    found = {row["name"]: run / shipped(row)[1]["path"] for row in rows}
+    students = {name: home for name, home in found.items() if _size(home) <= _SMALL}
     for name, home in students.items():
         shutil.copytree(home, out / "students" / name)
     print(f"{out}: seed {results['seed']} and those after it; students {', '.join(students)}")
-
-
-def _path(row: dict[str, Any]) -> str:
-    """Of several seeds, where the file is that was chosen on validation."""
-    seeds = row.get("seeds")
-    return str(seeds["files"][str(seeds["ships"])]["path"] if seeds else row["path"])
 
 
 def _size(home: Path) -> int:

@@ -169,6 +169,28 @@ def test_the_command_prints_the_choice_before_its_test_figures(
     assert all(candidate.key in table for candidate in found.candidates)
 
 
+def test_of_several_seeds_the_one_that_ships_is_judged(invented: Path, tmp_path: Path) -> None:
+    """Its path, its answers on validation and on test: here those of a better model stand for the second seed's."""
+
+    def sow(results: dict[str, Any]) -> None:
+        row, better = rows(results, "textcnn/int8", "cut3/int8")[::-1]
+        files = {"13": {"path": row["path"]}, "14": {"path": "students/textcnn/seeds/14/int8"}}
+        files = {seed: file | {"temperature": better["temperature"]} for seed, file in files.items()}
+        row["seeds"] = {"files": files, "ships": 14}
+
+    home = edited(invented, tmp_path, sow)
+    for logits in ("benchmark/logits", "benchmark/val/logits"):
+        shutil.copy(home / logits / "cut3-int8.npz", home / logits / "textcnn-int8-seed-14.npz")
+    found = choose(home, Limits(max_mb=1.6))
+    assert found.choice is not None and found.choice.key == "textcnn/int8"
+    assert found.path == home / "students/textcnn/seeds/14/int8"
+    (source,) = (candidate for candidate in found.candidates if candidate.key == "cut3/int8")
+    assert (found.choice.quality, found.choice.retention) == (source.quality, source.retention)
+    (row,) = rows(json.loads((home / "benchmark/results.json").read_text()), "cut3/int8")
+    assert found.test["score"]["value"] == row["metrics"]["test"]["accuracy"]["value"]
+    assert found.test["retention"]["value"] == row["retention"]["value"]
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

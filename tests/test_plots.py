@@ -22,7 +22,7 @@ from understudy.reporting.view import Evidence, prepared
 def test_pictures_of_few_and_many_labels(labels: Sequence[str], tmp_path: Path) -> None:
     source = simulate(tmp_path / "benchmark", labels, rows=200)
     found = prepared(json.loads((source / "results.json").read_text()))
-    truth, logits = read_logits(source, found["models"])
+    truth, logits = read_logits(source, [model["key"] for model in found["models"]])
     evidence = Evidence(found["models"], [], labels, "accuracy", truth, logits, ["teacher/fp32", "cut3/int8"])
     figure = plots.confusion_matrices(evidence)
     assert figure is not None and len(figure.axes) == 2

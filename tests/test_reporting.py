@@ -321,7 +321,7 @@ def test_logits_of_other_texts_are_refused(benchmark: Path, tmp_path: Path) -> N
 
 
 def test_logits_are_aligned_by_id(benchmark: Path, results: Score) -> None:
-    labels, logits = read_logits(benchmark, prepared(results)["models"])
+    labels, logits = read_logits(benchmark, [model["key"] for model in prepared(results)["models"]])
     for key, values in logits.items():
         table = metrics.confusion(labels, values.argmax(axis=1), len(EVIL))
         assert table.tolist() == model(results, key)["confusion"]

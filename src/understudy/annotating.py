@@ -19,10 +19,9 @@ from .config import FORMATS
 from .data.formats import CHUNK, Chunk, Row
 from .data.storing import TEST_FILE
 from .data.tables import Table
-from .data.task import UNLABELED, Labels, Split, Task
+from .data.task import Split
 from .data.writing import WRITERS, output
 from .decision import Decision, softmax
-from .kinds import SEPARATOR
 from .label_mapping import LabelMapping, read_mapping
 from .progress import Progress, Silent
 from .soft_labels import OWN, Logits, check_made_of, labelled, open_splits, read_labels
@@ -93,9 +92,9 @@ def _chunk(
     task, decision = labels.task, Decision(labels.task.kind, labels.temperature)
     rows: list[Row] = [
         {"id": name, "split": part.name, "text": text, "gold": gold}
-        for name, text, gold in zip(part.ids, part.texts, _named(part.labels, task), strict=True)
+        for name, text, gold in zip(part.ids, part.texts, task.named(part.labels), strict=True)
     ]
-    shares, chosen = decision.probabilities(logits), _named(decision.choose(logits), task)
+    shares, chosen = decision.probabilities(logits), task.named(decision.choose(logits))
     columns: list[list[Any]] = [*([] if task.multi else [shares.max(axis=1).tolist()]), *shares.T.tolist()]
     if mapping is not None:
         for row, best in zip(rows, own.argmax(axis=1), strict=True):
@@ -103,15 +102,3 @@ def _chunk(
         chosen = [None if empty else label for label, empty in zip(chosen, mapping.abstains(own), strict=True)]
         columns += softmax(own).T.tolist()
     return Chunk(start, rows), [chosen, *columns]
-
-
-def _named(labels: Labels, task: Task) -> list[str | None]:
-    """The name of each row's label, of several all of them; None where there is none to know."""
-    if not task.multi:
-        return [None if label == UNLABELED else task.labels[label] for label in labels]
-    return [
-        None
-        if UNLABELED in row
-        else SEPARATOR.join(label for label, there in zip(task.labels, row, strict=True) if there)
-        for row in labels
-    ]

@@ -60,9 +60,23 @@ class Answers:
         return {"per_class": _named(names, rows), "confusion": multilabel.confusion(outcomes)}
 
 
+def model_key(row: Mapping[str, Any]) -> str:
+    """What the answers of a model are called, from its row of results.json: name/variant."""
+    return f"{row['name']}/{row['variant']}"
+
+
 def seed_key(model: str, seed: int) -> str:
-    """What the answers of a further seed are called; `model` as name/variant."""
+    """What the answers of a further seed are called; `model` as `model_key` has it."""
     return f"{model}/seed-{seed}"
+
+
+def shipped(row: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """What of a row of results.json ships, by key, and its path and decision: of several seeds, the chosen one's."""
+    key, seeds = model_key(row), row.get("seeds")
+    if not seeds:
+        return key, row
+    first, chosen = next(iter(seeds["files"])), str(seeds["ships"])
+    return key if chosen == first else seed_key(key, seeds["ships"]), seeds["files"][chosen]
 
 
 def replicates(answers: Sequence[Answers], truth: Labels, resamples: int, seed: int) -> dict[str, NDArray[np.float64]]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import speed
-from .answers import Answers, noted
+from .answers import Answers, model_key, noted
 from .artifact import Artifact, Plan, finished, writing
 from .calibration_metrics import calibration_study
 from .classifier import DEFER_BELOW, decision_of, note_on_arithmetic
@@ -196,11 +196,11 @@ def _add_quality(
     seed: int,
 ) -> None:
     """Metrics, per-class report and confusion of every row; retention and agreement where there is a teacher."""
-    reference = next((f"{row['name']}/{row['variant']}" for row in rows if row["role"] == "teacher"), None)
+    reference = next((model_key(row) for row in rows if row["role"] == "teacher"), None)
     teacher = answers[reference] if reference else None
     teacher_bytes = next((row["bytes"] for row in rows if row["role"] == "teacher"), None)
     for row in rows:
-        answer = answers[f"{row['name']}/{row['variant']}"]
+        answer = answers[model_key(row)]
         estimates = answer.scores(test.labels, config.bootstrap, seed)
         row["metrics"] = {"test": {name: estimate.to_dict() for name, estimate in estimates.items()}}
         row |= answer.by_label(test.labels, task.labels)
@@ -223,7 +223,7 @@ def _add_calibration(
 ) -> None:
     """The calibration study of every artifact; a control has no temperature, and none."""
     for row in rows:
-        key = f"{row['name']}/{row['variant']}"
+        key = model_key(row)
         if key in known:
             splits = {"val": (known[key], val.labels), "test": (answers[key].logits, test.labels)}
             row["calibration_study"] = calibration_study(splits, row["temperature"], config.bootstrap, seed)
@@ -272,7 +272,7 @@ def _add_speed(
     found = dict(zip(runners, speeds, strict=True))
     baselines = {"pipeline": found.get("teacher/torch"), "onnx_fp32": found.get("teacher/fp32")}
     for row in rows:
-        _note_speed(row, found.get(f"{row['name']}/{row['variant']}"), baselines)
+        _note_speed(row, found.get(model_key(row)), baselines)
     if model is None:
         return None
     pipeline = {

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .answers import Answers, decision_from
+from .answers import Answers, decision_from, model_key, shipped
 from .budget_settings import Limits
 from .data.task import Labels
 from .errors import ArtifactError
-from .fitting import Candidate, best, misses, nearest, speed_of
-from .metrics import paired_difference, retention, task_score
+from .fitting import Candidate, Drawn, best, candidate, misses, nearest
+from .metrics import paired_difference
 from .recording import RESULTS, read_logits, read_results, split_home
 
 
@@ -58,7 +58,7 @@ def choose(directory: Path, limits: Limits | None = None) -> Choice:
     limits = limits or Limits()
     home = directory / "benchmark" if (directory / "benchmark" / RESULTS).exists() else directory
     results = read_results(home)
-    files = {_key(row): row for row in results["models"] if _is_file(row)}
+    files = {model_key(row): row for row in results["models"] if _is_file(row)}
     answers, truth = _validation(home, results)
     remarks = [f"{key} was left out: its answers on validation are not stored" for key in files if key not in answers]
     remarks += _about_labels(results)
@@ -76,10 +76,10 @@ def choose(directory: Path, limits: Limits | None = None) -> Choice:
     chosen = best(candidates, limits)
     return Choice(
         metric=results["task_metric"], texts=len(truth), limits=limits, candidates=candidates, choice=chosen,
-        path=home.parent / files[chosen.key]["path"] if chosen else None,
+        path=home.parent / shipped(files[chosen.key])[1]["path"] if chosen else None,
         alike=measured.alike(chosen, candidates, limits, answers) if chosen else [],
         nearest=[] if chosen else nearest(candidates, limits),
-        test=_on_test(results, files[chosen.key]) if chosen else {}, remarks=remarks,
+        test=_on_test(home, results, files[chosen.key]) if chosen else {}, remarks=remarks,
     )  # fmt: skip
 
 
@@ -93,10 +93,7 @@ class _Measured:
 
     def candidate(self, key: str, row: Mapping[str, Any], answer: Answers) -> Candidate:
         """A row of the results and its answers on validation, as a budget sees them."""
-        teacher = self.teacher.labels if self.teacher else None
-        kept = None if teacher is None else retention(self.truth, answer.labels, teacher, **self._drawn)
-        quality = task_score(self.truth, answer.labels, **self._drawn)
-        return Candidate(key, quality, kept, row["bytes"], **speed_of(row["speed"]))
+        return candidate(key, answer, self.teacher, self.truth, row["bytes"], row["speed"], self._drawn)
 
     def alike(
         self, chosen: Candidate, candidates: Sequence[Candidate], limits: Limits, answers: Mapping[str, Answers]
@@ -106,25 +103,20 @@ class _Measured:
         for other in candidates:
             if other is chosen or misses(other, limits) or not _cheaper(other, chosen):
                 continue
-            gap = paired_difference(self.truth, answers[chosen.key].labels, answers[other.key].labels, **self._drawn)
+            gap = paired_difference(self.truth, answers[chosen.key].labels, answers[other.key].labels, *self._drawn)
             if gap.low <= 0 <= gap.high:
                 found.append((other, gap.to_dict()))
         return found
 
     @property
-    def _drawn(self) -> dict[str, Any]:
-        resamples, seed = self.results.get("bootstrap", 2000), self.results["seed"]
-        return {"metric": self.results["task_metric"], "resamples": resamples, "seed": seed}
+    def _drawn(self) -> Drawn:
+        return self.results["task_metric"], self.results.get("bootstrap", 2000), self.results["seed"]
 
 
 def _cheaper(one: Candidate, other: Candidate) -> bool:
     smaller = one.bytes is not None and other.bytes is not None and one.bytes < other.bytes
     times = one.latency.get("p50"), other.latency.get("p50")
     return smaller or (times[0] is not None and times[1] is not None and times[0] < times[1])
-
-
-def _key(row: Mapping[str, Any]) -> str:
-    return f"{row['name']}/{row['variant']}"
 
 
 def _is_file(row: Mapping[str, Any]) -> bool:
@@ -140,10 +132,18 @@ def _validation(home: Path, results: Mapping[str, Any]) -> tuple[dict[str, Answe
             f"{home} holds no answers on validation, by which to choose: an older version wrote it; "
             "delete it and run again"
         )
-    rows = {_key(row): row for row in results["models"]}
-    truth, logits = read_logits(of_val, list(rows.values()))
+    return _read_answers(of_val, results)
+
+
+def _read_answers(home: Path, results: Mapping[str, Any]) -> tuple[dict[str, Answers], NDArray[np.int64]]:
+    """What the files that ship answer on a split, by their models' keys, and its labels."""
+    ships = {model_key(row): shipped(row) for row in results["models"]}
+    truth, logits = read_logits(home, [key for key, _ in ships.values()])
     kind = results.get("kind", "single")
-    return {key: Answers(found, decision_from(rows[key], kind)) for key, found in logits.items()}, truth
+    known = {
+        model: Answers(logits[key], decision_from(file, kind)) for model, (key, file) in ships.items() if key in logits
+    }
+    return known, truth
 
 
 def _teacher(answers: Mapping[str, Answers]) -> Answers | None:
@@ -158,11 +158,13 @@ def _about_labels(results: Mapping[str, Any]) -> list[str]:
     return ["the labels of validation are the teacher's own: what is kept there is agreement with it"]
 
 
-def _on_test(results: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+def _on_test(home: Path, results: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
     """The chosen file's figures on the test split, and those of the bag of words."""
     metric = results["task_metric"]
     bag = next((other for other in results["models"] if other["variant"] == "sklearn"), None)
-    return {
-        "score": row["metrics"]["test"].get(metric), "retention": row.get("retention"),
-        "bag_of_words": bag["metrics"]["test"].get(metric) if bag else None,
-    }  # fmt: skip
+    score, kept = row["metrics"]["test"].get(metric), row.get("retention")
+    if "seeds" in row:  # the row's own figures are the first seed's
+        answers, truth = _read_answers(home, results)
+        chosen = _Measured(results, truth, _teacher(answers)).candidate(model_key(row), row, answers[model_key(row)])
+        score, kept = chosen.quality.to_dict(), chosen.retention and chosen.retention.to_dict()
+    return {"score": score, "retention": kept, "bag_of_words": bag["metrics"]["test"].get(metric) if bag else None}

@@ -24,8 +24,7 @@ from .data.storing import read_split
 from .data.task import Split
 from .entries import Entry, Lead
 from .errors import ArtifactError
-from .fitting import Candidate, best, candidate_from, nearest, speed_of
-from .metrics import retention, task_score
+from .fitting import Candidate, best, candidate, candidate_from, nearest
 from .progress import Progress
 from .reporting import try_in_words
 from .sizes import Size, student_size
@@ -105,7 +104,8 @@ def _try(home: Path, plan: Plan, entries: Sequence[Entry], data: Path, recipe: R
 def _measured(
     entries: Sequence[Entry], val: Split, teacher: Answers, recipe: Recipe, progress: Progress
 ) -> list[Candidate]:
-    config, metric = recipe.benchmark, recipe.task.metric
+    config = recipe.benchmark
+    drawn = (recipe.task.metric, config.bootstrap, recipe.seed)
     rows = np.random.default_rng(0).permutation(len(val))[: config.speed_texts]
     runners = [speed.artifact_runner(entry.artifact, config.provider) for entry in entries]
     texts = [val.texts[row] for row in rows]
@@ -114,12 +114,8 @@ def _measured(
         found = []
         for entry, timed in zip(entries, speeds, strict=True):
             logits = speed.logits_of(entry.artifact, val.texts, config.provider)
-            answers = Answers(logits, decision_of(entry.artifact)).labels
-            drawn = (metric, config.bootstrap, recipe.seed)
-            quality = task_score(val.labels, answers, *drawn)
-            kept = retention(val.labels, answers, teacher.labels, *drawn)
-            size = entry.artifact.bytes_of(*entry.artifact.files)
-            found.append(Candidate(entry.key, quality, kept, size, **speed_of(timed.rows)))
+            answers, size = Answers(logits, decision_of(entry.artifact)), entry.artifact.bytes_of(*entry.artifact.files)
+            found.append(candidate(entry.key, answers, teacher, val.labels, size, timed.rows, drawn))
             advance(1)
     return found
 

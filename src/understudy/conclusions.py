@@ -12,15 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from .answers import Answers, replicates, seed_key
+from .answers import Answers, model_key, replicates, seed_key
 from .data.task import Labels, Split, Task
 from .entries import Entry
 from .estimates import percentile
-from .kinds import TWINS
+from .kinds import OF_TEXTS, TWINS
 from .metrics import mcnemar, paired_difference
 from .significance import differences, holm, lower_bound, over_seeds, score_bound, two_sided
 
-OF_TEXTS = ("accuracy", "subset_accuracy")  # metrics that are a share of the texts, as McNemar's test counts them
 AGAINST_TEACHER, AGAINST_WORDS, WORTH = (
     "students against the teacher",
     "students against the bag of words",
@@ -80,7 +79,7 @@ def add_seeds(
     """
     val, test = truths
     for row in rows:
-        key = _key(row)
+        key = model_key(row)
         runs = by_seed(key, answers, seed)
         if len(runs) < 2:
             continue
@@ -108,8 +107,8 @@ def conclude(
     non_inferiority   of a student against the teacher: the one-sided 95 % bound and whether it lies above −margin
     holm              of the members of a family: the p-value, and that after Holm's adjustment
     """
-    teacher = {_key(row) for row in rows if row["role"] == "teacher"}
-    students = {_key(row) for row in rows if row["role"] == "student"}
+    teacher = {model_key(row) for row in rows if row["role"] == "teacher"}
+    students = {model_key(row) for row in rows if row["role"] == "student"}
     drawn: dict[int, np.ndarray[Any, Any]] = {}
     for number, pair in enumerate(comparisons):
         one, other = (by_seed(pair[side], answers, seed) for side in ("first", "second"))
@@ -145,13 +144,13 @@ def families(comparisons: Sequence[Row], rows: Sequence[Row]) -> dict[str, list[
     A student is held against its twins FP32 against FP32, where that was measured.
     """
     pairs = {(pair["first"], pair["second"]): number for number, pair in enumerate(comparisons)}
-    teacher = next((_key(row) for row in rows if row["role"] == "teacher" and row["metrics"]), "")
+    teacher = next((model_key(row) for row in rows if row["role"] == "teacher" and row["metrics"]), "")
     found: dict[str, list[int]] = {AGAINST_TEACHER: [], AGAINST_WORDS: [], WORTH: []}
     students = [row for row in rows if row["role"] == "student"]
     for name in dict.fromkeys(row["name"] for row in students):
         files = [row for row in students if row["name"] == name]
-        ships = _key(min(files, key=shipping_rank))
-        full = next((_key(row) for row in files if row["variant"] == "fp32"), ships)
+        ships = model_key(min(files, key=shipping_rank))
+        full = next((model_key(row) for row in files if row["variant"] == "fp32"), ships)
         asked = {AGAINST_TEACHER: [(ships, teacher)], AGAINST_WORDS: [(ships, "tfidf-lr/sklearn")]}
         asked[WORTH] = [(full, f"{name}-{twin}/fp32") for twin in TWINS]
         for family, keys in asked.items():
@@ -228,7 +227,3 @@ def _non_inferiority(
         counts = fmean(test.only_first for test in tests), fmean(test.only_second for test in tests)
         bounds.append(score_bound(*counts, len(truth)))
     return {"margin": margin / 100, "bound": min(bounds), "shown": min(bounds) > -margin / 100}
-
-
-def _key(row: Mapping[str, Any]) -> str:
-    return f"{row['name']}/{row['variant']}"

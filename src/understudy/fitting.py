@@ -7,8 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .answers import Answers
 from .budget_settings import Limits
+from .data.task import Labels
 from .estimates import Estimate
+from .metrics import retention, task_score
+
+Rows = Sequence[Mapping[str, Any]]
+Drawn = tuple[str, int, int]  # metric, bootstrap resamples, seed
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,14 @@ class Candidate:
         }  # fmt: skip
 
 
+def candidate(
+    key: str, answers: Answers, teacher: Answers | None, truth: Labels, size: int | None, speed: Rows, drawn: Drawn
+) -> Candidate:
+    """A file from its answers on validation and the teacher's, and the rows of its measurement of speed."""
+    kept = None if teacher is None else retention(truth, answers.labels, teacher.labels, *drawn)
+    return Candidate(key, task_score(truth, answers.labels, *drawn), kept, size, **speed_of(speed))
+
+
 def candidate_from(row: Mapping[str, Any]) -> Candidate:
     """What `Candidate.to_dict` wrote."""
     quality, retention = (found and _estimate(found) for found in (row["quality"], row["retention"]))
@@ -63,7 +77,7 @@ def _estimate(row: Mapping[str, Any]) -> Estimate:
     return Estimate(value, low, high, row["n"])
 
 
-def speed_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def speed_of(rows: Rows) -> dict[str, Any]:
     """`latency` and `rate` of a candidate, from the rows of a measurement of speed."""
     single = [row for row in rows if row["threads"] == 1]
     alone = next((row for row in single if row["batch"] == 1), {})

@@ -11,6 +11,7 @@ METRICS: dict[Kind, tuple[Metric, ...]] = {  # the first is the default
     "single": ("accuracy", "macro_f1", "macro_recall"),
     "multi": ("micro_f1", "macro_f1", "subset_accuracy"),
 }
+OF_TEXTS = ("accuracy", "subset_accuracy")  # metrics that are a share of the texts, as McNemar's test counts them
 NO_TEACHER, HARD_LABEL = TWINS = ("no-teacher", "hard-label")  # how a student's twins learn, and end their names
 SEPARATOR = "|"  # between the labels of a text, where they stand in one cell of a table
 

@@ -11,7 +11,7 @@ benchmark/
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,10 @@ from numpy.typing import NDArray
 from .answers import Answers
 from .data.formats import Chunk, Row
 from .data.tables import Table
-from .data.task import Labels, Split, Task
+from .data.task import Split, Task
 from .data.writing import WRITERS, output
 from .errors import ArtifactError
 from .files import write_csv
-from .kinds import SEPARATOR
 
 RESULTS = "results.json"
 PREDICTIONS = "predictions"  # the only directory of a benchmark that holds texts
@@ -55,24 +54,22 @@ def read_results(benchmark: Path) -> dict[str, Any]:
     return results
 
 
-def read_logits(
-    benchmark: Path, models: Sequence[Mapping[str, Any]]
-) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
-    """A split's labels, and the logits of the models that have some, rows in the labels' order."""
+def read_logits(benchmark: Path, keys: Iterable[str]) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
+    """A split's labels, and the logits of those models that have some, rows in the labels' order."""
     try:
         with np.load(benchmark / "labels.npz") as file:
             ids, labels = file["ids"], file["labels"].astype(np.int64)
     except (OSError, KeyError, ValueError):
         raise ArtifactError(f"{benchmark} lacks a readable labels.npz; rerun `understudy benchmark`") from None
     order, logits = np.argsort(ids), {}
-    for model in models:
-        path = benchmark / "logits" / f"{model['name']}-{model['variant']}.npz"
+    for key in keys:
+        path = benchmark / "logits" / f"{key.replace('/', '-')}.npz"
         if path.exists():
             with np.load(path) as file:
                 theirs = np.argsort(file["ids"])
                 if not np.array_equal(file["ids"][theirs], ids[order]):
                     raise ArtifactError(f"{path} and labels.npz hold other ids; rerun `understudy benchmark`")
-                logits[f"{model['name']}/{model['variant']}"] = file["logits"][theirs][np.argsort(order)]
+                logits[key] = file["logits"][theirs][np.argsort(order)]
     return labels, logits
 
 
@@ -83,27 +80,20 @@ def write_predictions(directory: Path, task: Task, test: Split, answers: Mapping
     spreadsheet would run as a formula.
     """
     named = [*(["labels"] if task.multi else ["label", "confidence"]), *(f"p_{label}" for label in task.labels)]
-    gold = _names(test.labels, task)
+    gold = task.named(test.labels)
     rows: list[Row] = [
         {"id": name, "text": text, "gold": label} for name, text, label in zip(test.ids, test.texts, gold, strict=True)
     ]
     (directory / PREDICTIONS).mkdir()
     for key, answer in answers.items():
         shares = answer.probabilities
-        values = [_names(answer.labels, task), *([] if task.multi else [shares.max(axis=1).tolist()])]
+        values = [task.named(answer.labels), *([] if task.multi else [shares.max(axis=1).tolist()])]
         table = Table(key, dict.fromkeys(("id", "text", "gold")), len(test), ())
         with (
             output(directory / PREDICTIONS / f"{key.replace('/', '-')}.csv", overwrite=False) as file,
             WRITERS[".csv"](file, table, named, True, task.multi) as write,
         ):
             write(Chunk(0, rows), None, dict(zip(named, [*values, *shares.T.tolist()], strict=True)))
-
-
-def _names(labels: Labels, task: Task) -> list[str]:
-    """What the labels of each text are called, in one cell."""
-    if not task.multi:
-        return [task.labels[label] for label in labels]
-    return [SEPARATOR.join(name for name, applies in zip(task.labels, row, strict=True) if applies) for row in labels]
 
 
 def split_home(directory: Path, split: str) -> Path:

@@ -17,10 +17,9 @@ from .data.task import Labels, Split, Task
 from .data.writing import WRITERS, check_target, output
 from .errors import InputError
 from .estimates import paired_shares
-from .kinds import SEPARATOR
+from .kinds import OF_TEXTS
 from .metrics import paired_lower_bound
 
-_OF_TEXTS = ("accuracy", "subset_accuracy")  # metrics that are a share of the texts
 _POWER = 2.486  # normal quantiles of 95 % and 80 %, summed
 
 
@@ -43,7 +42,7 @@ def upgrade(
     first, second, n = pair["first"], pair["second"], len(split)
     fixed, broken = pair["mcnemar"]["only_second"], pair["mcnemar"]["only_first"]
     one, two = answers[first].labels, answers[second].labels
-    if task.metric in _OF_TEXTS:
+    if task.metric in OF_TEXTS:
         interval, lower = paired_shares(fixed, broken, n), paired_shares(fixed, broken, n, 0.9)[0]
     else:
         interval = tuple(sorted(-bound for bound in pair["difference"]["ci95"]))
@@ -86,9 +85,9 @@ def write_changes(target: Path, task: Task, split: Split, before: Answers, after
     kind = np.where(was, 2, np.where(now, 1, 0))
     rows = np.flatnonzero(_differ(before.labels, after.labels))
     rows = rows[np.argsort(-kind[rows], kind="stable")]
-    columns: dict[str, list[Any]] = {"gold": _named(split.labels[rows], task), "change": kinds[kind[rows]].tolist()}
+    columns: dict[str, list[Any]] = {"gold": task.named(split.labels[rows]), "change": kinds[kind[rows]].tolist()}
     for name, answer in (("before", before), ("after", after)):
-        columns[name] = _named(answer.labels[rows], task)
+        columns[name] = task.named(answer.labels[rows])
         if not task.multi:
             columns[f"{name}_confidence"] = answer.probabilities[rows].max(axis=1).tolist()
     texts = split.take(rows)
@@ -115,12 +114,6 @@ def _by_label(gold: Labels, one: Labels, two: Labels, task: Task) -> list[dict[s
 def _differ(a: Labels, b: Labels) -> NDArray[np.bool_]:
     differ: NDArray[np.bool_] = a != b
     return differ if differ.ndim == 1 else np.any(differ, axis=1)
-
-
-def _named(labels: Labels, task: Task) -> list[str]:
-    if not task.multi:
-        return [task.labels[label] for label in labels]
-    return [SEPARATOR.join(name for name, applies in zip(task.labels, row, strict=True) if applies) for row in labels]
 
 
 def _said(first: str, second: str, found: Mapping[str, Any]) -> list[str]:
@@ -158,7 +151,7 @@ def _verdict(first: str, second: str, found: Mapping[str, Any]) -> str:
 def _enough(found: Mapping[str, Any]) -> str:
     """How many texts would settle what these left open, were both as good and as often at odds: (z·√ψ/margin)²."""
     open_ = found["verdict"] == "not distinguishable" and found["not_worse_by_margin"] is False
-    if not open_ or found["metric"] not in _OF_TEXTS:
+    if not open_ or found["metric"] not in OF_TEXTS:
         return ""
     share = (found["fixed"] + found["broken"] + 2) / (found["difference"]["n"] + 2)
     texts = share * (_POWER / found["margin"]) ** 2

@@ -54,6 +54,12 @@ def read_split(path: Path, name: str) -> Split:
     return Split(name, ids, texts, np.array(labels, dtype=np.int64))
 
 
+def read_unlabeled(data: Path) -> Split | None:
+    """The texts without labels of prepared data, if there are any."""
+    path = data / "unlabeled.parquet"
+    return read_split(path, "unlabeled") if path.exists() else None
+
+
 def digest(split: Split) -> str:
     """SHA-256 over ids, texts and labels in their order; the split's name does not count."""
     result = hashlib.sha256()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ..kinds import SEPARATOR
 from ..kinds import Kind as Kind
 
 UNLABELED = -1
@@ -32,6 +33,17 @@ class Task:
     def unlabeled(self, rows: int) -> Labels:
         """The labels of texts that have none."""
         return np.full((rows, len(self.labels)) if self.multi else rows, UNLABELED, dtype=np.int64)
+
+    def named(self, labels: Labels) -> list[str | None]:
+        """The label of each text as one cell of a table has it, of several all of them; None where there is none."""
+        if not self.multi:
+            return [None if label == UNLABELED else self.labels[label] for label in labels]
+        return [
+            None
+            if UNLABELED in row
+            else SEPARATOR.join(label for label, there in zip(self.labels, row, strict=True) if there)
+            for row in labels
+        ]
 
 
 @dataclass(frozen=True)

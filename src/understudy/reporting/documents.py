@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..answers import model_key, shipped
 from ..errors import MissingExtraError
 from ..kinds import TWINS
 from ..label_mapping import mapped_names
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 def model_card(results: Results, model: Model) -> str:
     """The Markdown model card of one of `results["models"]`."""
     results = prepared(results)
-    key = f"{model['name']}/{model['variant']}"
+    key = model_key(model)
     chosen = next(entry for entry in results["models"] if entry["key"] == key)
     student, twin = chosen["name"], next((twin for twin in TWINS if chosen["name"].endswith(f"-{twin}")), "")
     student = student.removesuffix(f"-{twin}")
@@ -90,18 +91,11 @@ def described(results: Results) -> dict[str, Any]:
         "counted": counted(results),
         "findings": sentences(results),
         "mapped": mapped_names(results["label_mapping"]) if results["label_mapping"] else "",
-        "best": best and best | {"path": _shipped(best)},
+        "best": best and best | {"path": shipped(best)[1]["path"]},
         "tables": {"results": results_table(results), **filled},
         "machine": [(name.replace("_", " "), plain(name, value)) for name, value in results["machine"].items()]
         + [(name, str(value)) for name, value in results["versions"].items()],
     }
-
-
-def _shipped(model: Model) -> str | None:
-    """Where the file is that ships: of several seeds, that of the one chosen on validation."""
-    seeds = model.get("seeds")
-    path: str | None = seeds["files"][str(seeds["ships"])]["path"] if seeds else model["path"]
-    return path
 
 
 def template(name: str) -> jinja2.Template:

@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from ..answers import model_key
 from ..artifact import Artifact, Plan, finished, writing
 from ..errors import ArtifactError, MissingExtraError
 from ..files import sha256_of_file, write_csv
@@ -125,9 +126,10 @@ def calibration_report(directory: Path, out: Path | None = None) -> Results:
 
 def _evidence(benchmark: Path, results: dict[str, Any]) -> Evidence:
     """Labels and logits of a benchmark's directory beside its results, which get the studies that they lack."""
-    splits = {"test": read_logits(benchmark, results["models"])}
+    keys = [model_key(row) for row in results["models"]]
+    splits = {"test": read_logits(benchmark, keys)}
     if (benchmark / "val" / "labels.npz").exists():
-        splits["val"] = read_logits(benchmark / "val", results["models"])
+        splits["val"] = read_logits(benchmark / "val", keys)
     with_studies(results, splits)
     return Evidence(
         results["models"], results["training"], results["labels"], results["task_metric"], *splits["test"],

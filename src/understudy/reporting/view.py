@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..answers import Answers, decision_from
+from ..answers import Answers, decision_from, model_key
 from ..conclusions import shipping_rank
 from ..data.task import Kind, Labels
 from ..kinds import HARD_LABEL, NO_TEACHER
@@ -116,7 +116,7 @@ def _derived(model: Model, metric: str) -> Model:
     speed = [row for row in model.get("speed") or [] if row["threads"] == 1]
     fastest: Model = max(speed, key=lambda row: row["texts_per_second"] or 0, default={})
     model |= {"speed": model.get("speed") or [], "speedup_vs": model.get("speedup_vs") or {}}
-    model |= {"key": f"{model['name']}/{model['variant']}", "kind": _kind(model)}
+    model |= {"key": model_key(model), "kind": _kind(model)}
     model |= {"score": score, "value": score.get("value"), "low": low, "high": high}
     model |= {"rate": fastest.get("texts_per_second"), "rate_batch": fastest.get("batch")}
     return model | {"p50": next((row["p50"] for row in speed if row["batch"] == 1), None)}

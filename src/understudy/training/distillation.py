@@ -31,7 +31,7 @@ from ..config import (
     TextCNNStudent,
     TransformerStudent,
 )
-from ..data.storing import TEST_FILE, read_split
+from ..data.storing import TEST_FILE, read_split, read_unlabeled
 from ..data.task import Split, Task
 from ..distill_settings import EncoderConfig, Pruning
 from ..errors import ArtifactError, RecipeError
@@ -136,8 +136,7 @@ def open_sources(model: Artifact, soft: Artifact, source: Artifact, *, use_teach
     for needed in (model, soft, source) if use_teacher else (source,):
         needed.verify(without=TEST_FILE)
     train, val = (read_split(source.path / f"{name}.parquet", name) for name in ("train", "val"))
-    more = source.path / "unlabeled.parquet"
-    unlabeled = read_split(more, "unlabeled") if more.exists() else None
+    unlabeled = read_unlabeled(source.path)
     if use_teacher:
         train, unlabeled = answered(soft.path, train), unlabeled and answered(soft.path, unlabeled)
     return Sources(model, soft, source, train, val, unlabeled)

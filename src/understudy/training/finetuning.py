@@ -19,7 +19,7 @@ from torch import nn
 
 from ..artifact import Artifact, Draft, Plan, TextConfig, finished, writing
 from ..config import OptimizationConfig, TeacherConfig
-from ..data.storing import TEST_FILE, read_split
+from ..data.storing import TEST_FILE, read_split, read_unlabeled
 from ..data.task import Split
 from ..errors import RecipeError
 from ..kinds import check_metric
@@ -50,7 +50,8 @@ def train(
         draft.task = source.task
         if config.train:
             texts, val = (read_split(data / f"{name}.parquet", name) for name in ("train", "val"))
-            more = unlabeled_texts(data) if config.mlm_epochs else []
+            unlabeled = read_unlabeled(data) if config.mlm_epochs else None
+            more = unlabeled.texts if unlabeled else ()
             network = fine_tune(draft, config, text, texts, val, more, seed=seed, progress=progress)
         else:
             network, names = networks.load_classifier(config.source, source.task.kind)
@@ -97,12 +98,6 @@ def fine_tune(
     lesson = Lesson(texts, val, supervised(weights, config.label_smoothing))
     learn(draft, network, text, lesson, config, seed=seed, progress=progress, description=description)
     return network
-
-
-def unlabeled_texts(data: Path) -> list[str]:
-    """The texts without labels of prepared data."""
-    file = data / "unlabeled.parquet"
-    return list(read_split(file, "unlabeled").texts) if file.exists() else []
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@
 
 The peers live in an environment of their own, runs/peers/env, made at the first call; what they learnt from the data of
 the run stays under runs/peers. Beside them and the named files of the run stand its TF-IDF control and its teacher in a
-transformers pipeline, as in every benchmark. One thread, tokenisation included, the run's own test texts.
+transformers pipeline, as in every benchmark. One thread, tokenisation included, the run's own test texts. SetFit's route
+embeds every text with MiniLM, which takes hours of a core on IMDb: `--peers fasttext model2vec` leaves it out.
 """
 
 from __future__ import annotations
@@ -57,13 +58,16 @@ def main() -> None:
     parser.add_argument("files", nargs="+", help="artifacts of the run, as seen from it")
     parser.add_argument("--texts", type=int, default=400, help="test texts in a timed pass")
     parser.add_argument("--repeats", type=int, default=5, help="interleaved passes")
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=PEERS, help="the others; fastText is needed")
+    parser.add_argument("--teacher", type=Path, help="for the pipeline; else RUN/teacher, which must be a model")
     arguments = parser.parse_args()
     data = arguments.run / "data"
     python = make_environment(arguments.home / "env")
-    peers = {name: fitted(name, data, arguments.home, python) for name in PEERS}
+    peers = {name: fitted(name, data, arguments.home, python) for name in arguments.peers}
     artifacts = {name: Artifact.load(arguments.run / name, "model", verify=True) for name in arguments.files}
     result = {"machine": describe(), "quality": quality(peers, artifacts, data)}
-    result["speed"] = speeds(peers, artifacts, arguments.run, arguments.texts, arguments.repeats)
+    teacher = Artifact.load(arguments.teacher or arguments.run / "teacher", "model")
+    result["speed"] = speeds(peers, artifacts, teacher, data, arguments.texts, arguments.repeats)
     arguments.result.parent.mkdir(parents=True, exist_ok=True)
     arguments.result.write_text(json.dumps(result, indent=1), encoding="utf-8")
 
@@ -117,10 +121,9 @@ def size_of(peer: Peer) -> int:
 
 
 def speeds(
-    peers: dict[str, Peer], artifacts: dict[str, Artifact], run: Path, texts: int, repeats: int
+    peers: dict[str, Peer], artifacts: dict[str, Artifact], teacher: Artifact, data: Path, texts: int, repeats: int
 ) -> list[dict[str, Any]]:
     """Rates of all of them, in turns, and their ratios to the pipeline, to fastText and to the bag of words."""
-    teacher, data = Artifact.load(run / "teacher", "model"), run / "data"
     assert teacher.text is not None and teacher.task is not None
     runners: dict[str, speed.Runner] = {name: speed.artifact_runner(found) for name, found in artifacts.items()}
     runners |= {**peers, "tfidf-lr": speed.tfidf_runner(data)}

@@ -1,4 +1,4 @@
-"""Write the tables of the README and of docs/seeds.md from the committed result files.
+"""Write the tables of the README, of docs/seeds.md and of docs/students.md from the committed result files.
 
     python benchmarks/tables.py
 
@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import ladder_tables
 import overconfidence_table
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent.parent / "README.md"
-PAGES = (README, README.parent / "docs" / "seeds.md")
+PAGES = (README, *(README.parent / "docs" / name for name in ("seeds.md", "students.md")))
+LADDERS = ("emotion", "imdb")  # tasks whose ladder of students was measured, peers and cascades beside it
 Model = dict[str, Any]
 _FILES = {"torch": "transformers pipeline", "fp32": "ONNX FP32", "int8": "ONNX INT8", "sklearn": "scikit-learn"}
 
@@ -148,7 +151,32 @@ def pruning() -> str:
 
 def overconfidence() -> str:
     """Students of a sure teacher and of less sure ones."""
-    header, rows, note = overconfidence_table.table(RESULTS / "overconfidence")
+    return _with_note(overconfidence_table.table(RESULTS / "overconfidence"))
+
+
+def ladder(task: str) -> str:
+    """The students of a task, from the fastest to its teacher."""
+    return _with_note(ladder_tables.ladder(_main_run(f"{task}-students")))
+
+
+def worth(task: str) -> str:
+    """What the teacher is worth to each of them."""
+    return _with_note(ladder_tables.worth(_main_run(f"{task}-students")))
+
+
+def peers(task: str) -> str:
+    """Other libraries beside them."""
+    found = json.loads((RESULTS / "peers" / f"{task}.json").read_text(encoding="utf-8"))
+    return _with_note(ladder_tables.peers(found, _main_run(f"{task}-students")))
+
+
+def cascades(task: str) -> str:
+    """Cascades of them."""
+    return _with_note(ladder_tables.cascades(_main_run(f"{task}-cascades")))
+
+
+def _with_note(table: ladder_tables.Table) -> str:
+    header, rows, note = table
     return _markdown(header, rows) + f"\n\n{note}"
 
 
@@ -222,6 +250,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "emotion": emotion, "sst2": sst2, "imdb": imdb, "imdb-all": imdb_all, "imperative": imperative,
     "headlines": headlines, "training": training, "startup": startup, "processes": processes, "pruning": pruning,
     "overconfidence": overconfidence,
+    **{f"{task}-{make.__name__}": partial(make, task) for task in LADDERS for make in (ladder, worth, peers, cascades)},
 }  # fmt: skip
 
 if __name__ == "__main__":

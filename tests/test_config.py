@@ -198,6 +198,10 @@ def test_layers_are_a_number_or_a_list(layers: int | list[int]) -> None:
             "teacher: a ready classifier (train = false) is not trained: remove dropout, epochs, freeze_encoder",
         ),
         (
+            {"teacher": {"train": False, "attention_dropout": False}},
+            "teacher: a ready classifier (train = false) is not trained: remove attention_dropout",
+        ),
+        (
             {"students": students({"kind": "transformer", "width": 100, "heads": 3})},
             "students.0: width 100 must be a multiple of heads 3",
         ),

@@ -217,6 +217,14 @@ def test_a_twin_has_the_same_budget_of_steps(stage: Stage, epochs: int) -> None:
     assert len(twin.measurements["history"]) == 1.5 * epochs
 
 
+def test_a_twin_without_labels_takes_the_steps_of_its_own_epochs(stage: Stage) -> None:
+    twin = stage.distill(cnn(epochs=2), use_teacher=False, labels=None)
+    assert (twin.measurements["steps"], len(twin.measurements["history"])) == (20, 2)
+    assert "labels" not in twin.inputs
+    with pytest.raises(RecipeError, match="a student learns from the teacher's labels: name the directory"):
+        stage.distill(cnn(), labels=None)
+
+
 def test_max_length_can_be_the_students_own(stage: Stage) -> None:
     short = stage.distill(cut(max_length=6))
     assert short.text is not None and short.text.max_length == 6

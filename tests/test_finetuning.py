@@ -132,6 +132,18 @@ def test_the_tokens_of_both_ends_are_another_training_and_remembered(data: Path,
     assert "truncation" not in json.loads((head.path / MANIFEST).read_text())["text"]
 
 
+def test_attention_weights_are_dropped_only_where_that_is_wanted(data: Path, encoder: Path, tmp_path: Path) -> None:
+    network = networks.load_pretrained(str(encoder), ["bad", "good"], 0.1, 13, attention_dropout=False)
+    rates = {name: layer.p for name, layer in network.module.named_modules() if isinstance(layer, torch.nn.Dropout)}
+    of_attention = {rate for name, rate in rates.items() if ".attention.self." in name}
+    others = {rate for name, rate in rates.items() if ".attention.self." not in name}
+    assert (of_attention, others) == ({0.0}, {0.1})
+    dropped = tune(data, tmp_path / "dropped", encoder)
+    kept = tune(data, tmp_path / "kept", encoder, attention_dropout=False)
+    assert dropped.files["model.safetensors"] != kept.files["model.safetensors"]
+    assert "attention_dropout" not in dropped.config  # so that what older runs made stays theirs
+
+
 def test_two_trainings_agree_and_another_seed_does_not(data: Path, encoder: Path, tmp_path: Path) -> None:
     one, other = (tune(data, tmp_path / name, encoder) for name in ("one", "other"))
     assert one.digest == other.digest

@@ -137,17 +137,21 @@ def pseudo_label(labels: Path, data: Path, out: Path) -> None:
 @recipe_argument
 @click.option("--student", "name", required=True, help="name of the student in RECIPE")
 @click.option("--teacher", type=directory, required=True, help="directory that `train` wrote")
-@click.option("--labels", type=directory, required=True, help="directory that `label` wrote")
+@click.option("--labels", type=directory, help="directory that `label` wrote; with --no-teacher not needed")
 @_data
 @_out
 @_seed
 @click.option("--no-teacher", is_flag=True, help="train the twin that learns from gold labels alone")
 @flags(DistillConfig, recipe=True)
 def distill(
-    recipe: Path, name: str, teacher: Path, labels: Path, data: Path, out: Path, seed: int | None, no_teacher: bool,
-    **given: Any,
+    recipe: Path, name: str, teacher: Path, labels: Path | None, data: Path, out: Path, seed: int | None,
+    no_teacher: bool, **given: Any,
 ) -> None:  # fmt: skip
-    """Train a student of RECIPE on the teacher's soft labels."""
+    """Train a student of RECIPE on the teacher's soft labels.
+
+    With --no-teacher and --labels the twin takes as many steps as the student would; without --labels, as many as its
+    epochs of train are.
+    """
     from ..training import distill as stage
 
     settings = load_recipe(recipe)

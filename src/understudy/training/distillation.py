@@ -62,7 +62,7 @@ class Sources:
     """What a student is distilled from. The splits may be parts of those in `data`."""
 
     teacher: Artifact
-    labels: Artifact
+    labels: Artifact | None
     data: Artifact
     train: Split
     val: Split
@@ -84,7 +84,7 @@ class Sources:
 
 def distill(
     teacher: Path,
-    labels: Path,
+    labels: Path | None,
     data: Path,
     out: Path,
     config: StudentConfig,
@@ -97,16 +97,17 @@ def distill(
     """Train a student on the teacher's soft labels, or its no-teacher twin on gold labels with as many steps.
 
     Where a student starts from the teacher's weights, its twin starts from those of the pretrained encoder that the
-    teacher started from, so that no knowledge of the teacher reaches it. `after_epoch` is that of the loop.
+    teacher started from, so that no knowledge of the teacher reaches it. Without `labels` the twin takes as many steps
+    as `config` says of train alone. `after_epoch` is that of the loop.
     """
     progress = progress or Silent()
     model = Artifact.load(teacher, *TEACHERS)
-    soft, source = Artifact.load(labels, "labels"), Artifact.load(data, "data")
+    soft, source = Artifact.load(labels, "labels") if labels else None, Artifact.load(data, "data")
+    if soft is None and use_teacher:
+        raise RecipeError("a student learns from the teacher's labels: name the directory that `understudy label` wrote")
+    inputs = {"teacher": model.digest, **({"labels": soft.digest} if soft else {}), "data": source.digest}
     plan = Plan(
-        "distill" if use_teacher else "train-without-teacher",
-        config.model_dump(),
-        {"teacher": model.digest, "labels": soft.digest, "data": source.digest, **_outside(config)},
-        seed,
+        "distill" if use_teacher else "train-without-teacher", config.model_dump(), inputs | _outside(config), seed
     )
     done = finished(out, plan, progress)
     if done is not None:
@@ -129,15 +130,16 @@ def distill(
     return Artifact.load(out)
 
 
-def open_sources(model: Artifact, soft: Artifact, source: Artifact, *, use_teacher: bool = True) -> Sources:
+def open_sources(model: Artifact, soft: Artifact | None, source: Artifact, *, use_teacher: bool = True) -> Sources:
     """Verify the artifacts that a student needs and read their splits, but the test; raises ArtifactError."""
-    if {name: soft.inputs[name] for name in ("teacher", "data")} != {"teacher": model.digest, "data": origin(source)}:
+    made_of = {"teacher": model.digest, "data": origin(source)}
+    if soft and {name: soft.inputs[name] for name in made_of} != made_of:
         raise ArtifactError(f"{soft.path} was made by another teacher or of other data; run `understudy label` again")
-    for needed in (model, soft, source) if use_teacher else (source,):
+    for needed in (model, soft, source) if soft and use_teacher else (source,):
         needed.verify(without=TEST_FILE)
     train, val = (read_split(source.path / f"{name}.parquet", name) for name in ("train", "val"))
-    unlabeled = read_unlabeled(source.path)
-    if use_teacher:
+    unlabeled = read_unlabeled(source.path) if soft else None
+    if soft and use_teacher:
         train, unlabeled = answered(soft.path, train), unlabeled and answered(soft.path, unlabeled)
     return Sources(model, soft, source, train, val, unlabeled)
 
@@ -167,7 +169,7 @@ def teach(
     share = 1.0
     targets: NDArray[np.float32] | None = None
     transfer: Transfer | None = None
-    if use_teacher:
+    if use_teacher and sources.labels:
         parts = [part for part in (train, unlabeled) if part]
         targets = teacher_targets(sources.labels, parts, correct=config.correct_teacher)
         objective = distillation(config, weights)
@@ -175,7 +177,8 @@ def teach(
             transfer = prepare_transfer(network, text, sources.teacher, sources.labels, parts, config)
     else:
         objective = supervised(weights, config.label_smoothing)
-        rows = len(train) + (len(unlabeled) if unlabeled else 0) - _unanswered(sources.labels)
+        rows = len(train) + (len(unlabeled) if unlabeled else 0)
+        rows -= _unanswered(sources.labels) if sources.labels else 0
         epochs = max(1, round(config.epochs * rows / len(train)))
         share = epochs / config.epochs  # more than 1 without the unlabelled texts
         later = round(config.quant_epochs * rows / len(train)) + config.gold_epochs

@@ -86,7 +86,9 @@ def fine_tune(
     On request it first fills in masked tokens of these texts and of `more`, which have no labels.
     """
     assert draft.task is not None
-    network = networks.load_pretrained(config.source, draft.task.labels, config.dropout, seed)
+    network = networks.load_pretrained(
+        config.source, draft.task.labels, config.dropout, seed, attention_dropout=config.attention_dropout
+    )
     if config.mlm_epochs:
         networks.check_length(network, text.max_length)
         masked_lm.adapt(

@@ -86,7 +86,9 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def load_pretrained(name: str, labels: Sequence[str], dropout: float, seed: int) -> Network:
+def load_pretrained(
+    name: str, labels: Sequence[str], dropout: float, seed: int, *, attention_dropout: bool = True
+) -> Network:
     """A pretrained encoder with a new classification head for `labels`, seeded.
 
     `name` is a hub name, a local directory or `bundled:minilm-l6`. Raises InputError in one line.
@@ -96,7 +98,7 @@ def load_pretrained(name: str, labels: Sequence[str], dropout: float, seed: int)
         config = AutoConfig.from_pretrained(source, num_labels=len(labels))
         narrowing.refuse_narrow(name, config)
         surgery.name_labels(config, labels)
-        surgery.set_dropout(config, dropout)
+        surgery.set_dropout(config, dropout, of_attention=attention_dropout)
         torch.manual_seed(seed)
         with quiet():
             model = AutoModelForSequenceClassification.from_pretrained(

@@ -19,6 +19,7 @@ _DROPOUTS = (
     "classifier_dropout", "classifier_dropout_prob", "cls_dropout", "pooler_dropout", "summary_last_dropout",
     "embedding_dropout", "mlp_dropout",
 )  # fmt: skip
+_OF_ATTENTION = ("attention_probs_dropout_prob", "attention_dropout")
 
 # lists of a config that may be as long as there are layers and have nothing to do with them
 _NOT_BY_LAYER = ("architectures", "pos_att_type", "languages", "eos_token_id", "axial_pos_shape", "axial_pos_embds_dim")
@@ -104,11 +105,11 @@ def replace_embeddings(model: Any, kept: Sequence[int], pad_id: int) -> None:
             setattr(config, name, position.get(getattr(config, name)))
 
 
-def set_dropout(config: PreTrainedConfig, dropout: float) -> None:
-    """Set every dropout rate that this architecture has."""
+def set_dropout(config: PreTrainedConfig, dropout: float, *, of_attention: bool = True) -> None:
+    """Set every dropout rate that this architecture has; that of attention weights to 0 unless it is wanted."""
     for name in _DROPOUTS:
         if isinstance(getattr(config, name, None), float | int) or name == "hidden_dropout_prob":
-            setattr(config, name, dropout)
+            setattr(config, name, dropout if of_attention or name not in _OF_ATTENTION else 0.0)
 
 
 def name_labels(config: Any, labels: Sequence[str]) -> None:

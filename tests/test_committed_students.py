@@ -20,6 +20,8 @@ SAID = {
     "emotion": ("i feel so happy and joyful today", "joy"),
     "sst2": ("a gorgeous, witty and moving film", "positive"),
     "imperative": ("please send me the file now", "imperative"),
+    "emotion-students": ("i feel so happy and joyful today", "joy"),
+    "imdb-students": ("a gorgeous, witty and moving film", "positive"),
 }
 
 
@@ -32,14 +34,22 @@ def test_some_are_committed() -> None:
 def test_a_committed_student_is_the_measured_one_and_answers(home: Path) -> None:
     artifact = Artifact.load(home, verify=True)
     task = home.parts[-3]
-    (results,) = [
-        found
+    rows = [
+        (found["seed"], row)
         for file in RESULTS.glob(f"{task}/seed-*/results.json")
-        if (found := json.loads(file.read_text(encoding="utf-8")))["seed"] == artifact.seed
+        for found in [json.loads(file.read_text(encoding="utf-8"))]
+        for row in found["models"]
+        if (row["name"], row["variant"]) == (home.name, "int8")
     ]
-    (row,) = [m for m in results["models"] if (m["name"], m["variant"]) == (home.name, "int8")]
-    shipped = artifact.bytes_of("model.onnx", "tokenizer.json")  # the model card came after the measurement
-    assert (row["bytes"], row["temperature"]) == (shipped, artifact.temperature)
+    if "seeds" in rows[0][1]:
+        ((first, row),) = rows
+        assert row["seeds"]["ships"] == artifact.seed
+        assert row["seeds"]["files"][str(artifact.seed)]["temperature"] == artifact.temperature
+    else:
+        first, row = next(pair for pair in rows if pair[0] == artifact.seed)
+        assert row["temperature"] == artifact.temperature
+    if first == artifact.seed:  # the model card came after the measurement
+        assert row["bytes"] == artifact.bytes_of(*(name for name in artifact.files if name != "README.md"))
     text, label = SAID[task]
     (answer,) = Classifier.load(home).predict([text])
     assert answer.label == label

@@ -1,6 +1,6 @@
 """Copy what a run measured (results and logits, no text), and its small students, to where they are committed.
 
-python benchmarks/collect.py runs/emotion benchmarks/results/emotion
+python benchmarks/collect.py runs/emotion benchmarks/results/emotion    (--no-students: results alone)
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def main() -> None:
     results = json.loads((run / "benchmark" / "results.json").read_text(encoding="utf-8"))
     ignored = shutil.ignore_patterns("artifact.json", PREDICTIONS)
     shutil.copytree(run / "benchmark", out / f"seed-{results['seed']}", ignore=ignored)
-    rows = [row for row in results["models"] if (row["role"], row["variant"]) == ("student", "int8")]
+    wanted = "--no-students" not in sys.argv
+    rows = [row for row in results["models"] if wanted and (row["role"], row["variant"]) == ("student", "int8")]
     found = {row["name"]: run / shipped(row)[1]["path"] for row in rows}
     students = {name: home for name, home in found.items() if _size(home) <= _SMALL}
     for name, home in students.items():

@@ -46,8 +46,8 @@ def worth(results: Row) -> Table:
     note = (
         f"{_about(results)} Points of {_NAMES[results['task_metric']]} by which a student is above its twins (gold "
         "labels alone, and the labels that the teacher chooses; FP32, as many steps), and its INT8 file above a bag of "
-        "words and the teacher. p after Holm's adjustment, the twins' two columns together. The last column is the loss "
-        f"that is ruled out (one-sided, 95 %); the margin, {100 * margin:g} points, was set before."
+        "words and the teacher. p after Holm's adjustment, the twins' two columns together. The last column is the "
+        f"loss that is ruled out (one-sided, 95 %); the margin, {100 * margin:g} points, was set before."
     )
     return header, rows, note
 
@@ -68,16 +68,18 @@ def peers(found: Row, results: Row) -> Table:
 def cascades(results: Row) -> Table:
     """Cascades beside the files that they are made of."""
     metric = results["task_metric"]
-    models = [model for model in results["models"] if model["metrics"]]
-    teacher = next(model for model in models if (model["role"], model["variant"]) == ("teacher", "int8"))
+    models = [model for model in results["models"] if model["metrics"] and model["role"] != "control"]
+    reference = next(_key(model) for model in models if model["role"] == "teacher")
+    large = next(model for model in models if (model["role"], model["variant"]) == ("teacher", "int8"))
     pairs = {(pair["first"], pair["second"]): pair for pair in results["comparisons"]}
     rows = []
     for model in models:
-        score = model["metrics"]["test"][metric]
-        speed = f"{_rate(model) / _rate(teacher):.1f}" if model["speed"] else "–"
-        gap = _gain(pairs.get((_key(model), _key(teacher))))
-        rows.append([_key(model), _megabytes(model), _estimate(score), gap, _said_rate(model), speed])
-    header = ["model", "MB", f"{_NAMES[metric]} %", "less the INT8 teacher", "texts/s", "× INT8 teacher"]
+        score, gap = model["metrics"]["test"][metric], _gain(pairs.get((_key(model), reference)))
+        speed = f"{_rate(model) / _rate(large):.1f}"
+        row = [model["name"], _promise(model), _deferred(model), _megabytes(model), _estimate(score)]
+        rows.append([*row, gap, _said_rate(model), speed])
+    header = ["model", "promise, with 95 % confidence", "asks the teacher %", "MB", f"{_NAMES[metric]} %"]
+    header += ["less the teacher", "texts/s", "× INT8 teacher"]
     return header, rows, f"{_about(results)} {_about_speed(results)}"
 
 
@@ -105,6 +107,23 @@ def _peer_row(row: Row, quality: Row, ours: Row, metric: str) -> list[str]:
     ratios = [f"{row['ratio'][name]:.2f}" if row["ratio"][name] else "–" for name in ("fasttext", "pipeline")]
     name = row["name"].removeprefix("students/")
     return [name, f"{size / 1e6:.2f}" if size else "–", score, _latency(row), _said_rate(row), *ratios]
+
+
+def _promise(model: Row) -> str:
+    """What a cascade's certificate says; the variant of another model."""
+    if "cascade" not in model:
+        return str(model["variant"]).upper()
+    certificate = model["cascade"]["certificate"]
+    level = f"{100 * certificate['level']:g}"
+    agrees = certificate["target"] == "agreement"
+    return f"at most {level} % other answers" if agrees else f"at most {level} points more errors"
+
+
+def _deferred(model: Row) -> str:
+    if "cascade" not in model:
+        return "–"
+    *_, large = model["cascade"]["answered"].values()
+    return f"{100 * large['value']:.1f}"
 
 
 def _ships(model: Row) -> bool:

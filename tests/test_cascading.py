@@ -184,6 +184,26 @@ def test_members_that_do_not_fit(finished_run: Path, made: Path, tmp_path: Path)
         cascade([other, large], data, out, LOOSE)
 
 
+def test_a_member_that_was_made_on_other_data_is_named(made: Path, finished_run: Path, tmp_path: Path) -> None:
+    usual = [warning for warning in Artifact.load(made).warnings if "70 validation rows are too few" in warning]
+    assert Artifact.load(made).warnings == usual
+    small, large = (shutil.copytree(finished_run / name, tmp_path / name) for name in (SMALL, LARGE))
+    artifact = Artifact.load(small)
+    artifact.rewrite(measurements={"calibration": {"of": {"data": "another"}}})
+    said = call("cascade", small, large, "--data", finished_run / "data", "--out", tmp_path / "out", "--level", 0.3)
+    warning = (
+        "cnn/int8: made on other data: its training or calibration may have seen these validation or test texts, "
+        "which would flatter the certificate"
+    )
+    assert warning in Artifact.load(tmp_path / "out").warnings
+    assert f"warning: {warning}\n" in said.stderr
+    artifact.rewrite()
+    uncalibrated = Artifact.load(large)
+    uncalibrated.rewrite(decision={}, measurements={}, inputs=uncalibrated.inputs | {"data": "another"})
+    found = cascade([small, large], finished_run / "data", tmp_path / "again", LOOSE).warnings
+    assert [line.partition(":")[0] for line in found if "other data" in line] == ["teacher/fp32"]
+
+
 def test_predict_and_benchmark_take_it_like_any_other(split: Path, finished_run: Path, tmp_path: Path) -> None:
     answer = json.loads(call("predict", split, "a lovely film", "--json").stdout)
     assert answer["label"] in tiny.LABELS

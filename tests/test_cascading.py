@@ -5,19 +5,28 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
 import tiny
 from neighbours import TEXTS, check_independence
 from understudy import Classifier, cli
 from understudy.artifact import Artifact
+from understudy.budget_settings import Limits
+from understudy.cards import write_cascade_card
 from understudy.cascade_settings import CascadeConfig
 from understudy.cascading import cascade
-from understudy.classifier import DEFER_BELOW, Cascade
+from understudy.certificates import described
+from understudy.choosing import choose
+from understudy.classifier import DEFER_BELOW, Cascade, members_of
+from understudy.data.storing import read_split
 from understudy.errors import ArtifactError, InputError, UncertifiedError
+from understudy.reporting.formats import compact, escape_markdown, megabytes
+from understudy.reporting.view import FILES
 
 SMALL, MIDDLE, LARGE = "students/cnn/int8", "students/half/int8", "teacher-fp32"
 LOOSE = CascadeConfig(level=0.3)  # of 70 validation texts
@@ -47,6 +56,11 @@ def cascade_at(home: Path) -> Cascade:
     classifier = Classifier.load(home)
     assert isinstance(classifier, Cascade)
     return classifier
+
+
+def validation_of(artifact: Artifact) -> dict[str, Any]:
+    found: dict[str, Any] = artifact.measurements["validation"]
+    return found
 
 
 def call(*arguments: object) -> Result:
@@ -95,8 +109,6 @@ def test_its_manifest_says_what_was_promised(made: Path) -> None:
 
 
 def test_what_was_seen_is_what_it_does(made: Path, finished_run: Path) -> None:
-    from understudy.data.storing import read_split
-
     val = read_split(finished_run / "data" / "val.parquet", "val")
     classifier, large = cascade_at(made), Classifier.load(finished_run / LARGE)
     logits, by = classifier.answer(val.texts)
@@ -126,8 +138,6 @@ def test_the_command_and_every_setting(finished_run: Path, tmp_path: Path) -> No
 
 
 def test_unlabelled_texts_certify_agreement_but_not_those_of_the_training(finished_run: Path, tmp_path: Path) -> None:
-    from understudy.data.storing import read_split
-
     known = read_split(finished_run / "data" / "train.parquet", "train").texts[:40]
     new = [text for text, _ in tiny.rows(400, seed=99)]
     file = tmp_path / "new.jsonl"
@@ -202,6 +212,72 @@ def test_a_member_that_was_made_on_other_data_is_named(made: Path, finished_run:
     uncalibrated.rewrite(decision={}, measurements={}, inputs=uncalibrated.inputs | {"data": "another"})
     found = cascade([small, large], finished_run / "data", tmp_path / "again", LOOSE).warnings
     assert [line.partition(":")[0] for line in found if "other data" in line] == ["teacher/fp32"]
+
+
+def test_its_card_says_members_threshold_and_certificate(made: Path, tmp_path: Path) -> None:
+    artifact = Artifact.load(shutil.copytree(made, tmp_path / "trio" / "cascade"))
+    write_cascade_card(artifact)
+    _, metadata, text = (artifact.path / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    assert yaml.safe_load(metadata)["tags"] == ["text-classification", "understudy", "cascade"]
+    assert text.startswith("\n# trio/cascade\n")
+    for member, (name, share) in zip(members_of(artifact), validation_of(artifact)["answered"].items(), strict=True):
+        size = sum(path.stat().st_size for path in member.path.iterdir())
+        row = next(line for line in text.splitlines() if line.startswith(f"| {name} "))
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert cells[1:] == [FILES[member.details["variant"]], compact(member.details["params"]),
+                             megabytes(size).text, f"{100 * share:.1f}"]  # fmt: skip
+    certificate = artifact.measurements["certificate"]
+    assert f"from a confidence of {artifact.decision[DEFER_BELOW]:.4f} on" in text
+    assert f"Certified: {described(certificate)}." in text
+    assert f"the risk seen there was {100 * certificate['seen_risk']:.2f} %, p = {certificate['p']:.3g}" in text
+    accuracy = validation_of(artifact)["accuracy"]
+    assert f"| accuracy | {accuracy['value']:.4f} | {accuracy['ci95'][0]:.4f} to {accuracy['ci95'][1]:.4f} |" in text
+    assert artifact.warnings and all(f"- {escape_markdown(warning)}\n" in text for warning in artifact.warnings)
+    assert "Validation also chose" in text
+    artifact.rewrite(measurements=artifact.measurements | {"certificate": certificate | {"rows": {"of": "texts"}}})
+    write_cascade_card(Artifact.load(artifact.path))
+    assert "Validation also chose" not in (artifact.path / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_command_writes_the_card(finished_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "duo" / "cascade"
+    pair = (finished_run / SMALL, finished_run / LARGE)
+    call("cascade", *pair, "--data", finished_run / "data", "--out", out, "--level", 0.3)
+    assert (out / "README.md").read_text(encoding="utf-8").count("# duo/cascade") == 1
+    Artifact.load(out, verify=True)
+
+
+def test_it_abstains_where_the_member_that_answers_is_not_sure(split: Path, tmp_path: Path) -> None:
+    classifier = cascade_at(split)
+    alone = np.stack([member.predict_proba(TEXTS).max(axis=1) for member in classifier.members])
+    confidence = alone[classifier.answer(TEXTS)[1], np.arange(len(TEXTS))]
+    limit = float(np.quantile(confidence, 0.5001))
+    unsure = (confidence < limit).tolist()
+    found = classifier.predict(TEXTS, abstain_below=limit)
+    assert any(unsure) and [prediction.label == "abstained" for prediction in found] == unsure
+    file = tmp_path / "texts.csv"
+    tiny.write_csv(file, [(text, "") for text in TEXTS if text], ("text", "note"))
+    said = call("predict", split, "--input", file, "--output", tmp_path / "out.jsonl", "--abstain-below", limit)
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["label"] for row in rows] == [one.label for one, text in zip(found, TEXTS, strict=True) if text]
+    assert f"{sum(row['label'] == 'abstained' for row in rows)} abstained from" in said.stderr
+
+
+def test_choose_weighs_it_like_any_other(split: Path, finished_run: Path, tmp_path: Path) -> None:
+    quick = ("--speed-texts", 8, "--repeats", 1, "--bootstrap", 100)
+    val = read_split(finished_run / "data" / "val.parquet", "val")
+    right = (cascade_at(split).predict_proba(val.texts).argmax(axis=1) == val.labels).mean()
+    size = sum(path.stat().st_size for path in split.rglob("*") if path.is_file())
+    for name, others in {"alone": (), "beside": (finished_run / LARGE,)}.items():
+        call("benchmark", split, *others, "--data", finished_run / "data", "--out", tmp_path / name, *quick)
+        (seen,) = [one for one in choose(tmp_path / name).candidates if one.key == "split/cascade"]
+        assert seen.quality.value == pytest.approx(right) and (seen.bytes, seen.rate is None) == (size, False)
+    large = Classifier.load(finished_run / LARGE).predict_proba(val.texts).argmax(axis=1) == val.labels
+    assert seen.retention is not None and seen.retention.value == pytest.approx(right / large.mean())
+    found = choose(tmp_path / "alone", Limits(max_mb=size / 1e6))
+    assert found.path is not None and found.path.resolve() == split.resolve()
+    refused = choose(tmp_path / "alone", Limits(max_mb=0.9 * size / 1e6))
+    assert refused.choice is None and [one.key for one in refused.nearest] == ["split/cascade"]
 
 
 def test_predict_and_benchmark_take_it_like_any_other(split: Path, finished_run: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -25,8 +26,9 @@ from understudy.choosing import choose
 from understudy.classifier import DEFER_BELOW, Cascade, members_of
 from understudy.data.storing import read_split
 from understudy.errors import ArtifactError, InputError, UncertifiedError
+from understudy.reporting import plots
 from understudy.reporting.formats import compact, escape_markdown, megabytes
-from understudy.reporting.view import FILES
+from understudy.reporting.view import FILES, Evidence
 
 SMALL, MIDDLE, LARGE = "students/cnn/int8", "students/half/int8", "teacher-fp32"
 LOOSE = CascadeConfig(level=0.3)  # of 70 validation texts
@@ -61,6 +63,10 @@ def cascade_at(home: Path) -> Cascade:
 def validation_of(artifact: Artifact) -> dict[str, Any]:
     found: dict[str, Any] = artifact.measurements["validation"]
     return found
+
+
+def evidence_of(*models: dict[str, Any]) -> Evidence:
+    return Evidence(models, [], tiny.LABELS, "accuracy", np.zeros(0, dtype=np.int64), {}, [])
 
 
 def call(*arguments: object) -> Result:
@@ -214,6 +220,32 @@ def test_a_member_that_was_made_on_other_data_is_named(made: Path, finished_run:
     assert [line.partition(":")[0] for line in found if "other data" in line] == ["teacher/fp32"]
 
 
+def test_the_picture_of_its_certificate_has_every_threshold_that_was_tested(made: Path, finished_run: Path) -> None:
+    artifact, members = Artifact.load(made), cascade_at(made).members
+    certificate = artifact.measurements["certificate"]
+    tested, texts = certificate["tested"], read_split(finished_run / "data" / "val.parquet", "val").texts
+    probabilities = [member.predict_proba(texts) for member in members]
+    first, second = (rows.max(axis=1) for rows in probabilities[:2])
+    answers = np.stack([rows.argmax(axis=1) for rows in probabilities])
+    for point in tested:
+        by = np.where(first >= point["threshold"], 0, np.where(second >= point["threshold"], 1, 2))
+        assert point["deferred"] == (by == 2).mean()
+        assert point["risk"] == (answers[by, np.arange(len(by))] != answers[2]).mean()
+    assert 2 < len(tested) <= 100
+    assert artifact.decision[DEFER_BELOW] == [point for point in tested if point["p"] <= 0.05][-1]["threshold"]
+    row = {"key": "trio/cascade", "cascade": {"certificate": certificate}}
+    figure = plots.PICTURES["cascade-risk-coverage.png"](evidence_of(row, row | {"key": "other/cascade"}))
+    assert figure is not None and [axes.get_title() for axes in figure.axes] == ["trio/cascade", "other/cascade"]
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in figure.axes[0].lines}
+    assert drawn["thresholds tested"] == [[1 - point["deferred"], point["risk"]] for point in tested]
+    (certified,) = drawn["certified"]
+    assert certified == [1 - validation_of(artifact)["answered"]["teacher/fp32"], certificate["seen_risk"]]
+    assert {y for _, y in drawn["level"]} == {0.3}
+    older = {"key": "old/cascade", "cascade": {"certificate": {**certificate, "tested": []}}}
+    assert plots.PICTURES["cascade-risk-coverage.png"](evidence_of(older, {"key": "cnn/int8"})) is None
+    figure.savefig(io.BytesIO())
+
+
 def test_its_card_says_members_threshold_and_certificate(made: Path, tmp_path: Path) -> None:
     artifact = Artifact.load(shutil.copytree(made, tmp_path / "trio" / "cascade"))
     write_cascade_card(artifact)
@@ -312,6 +344,7 @@ def test_the_report_says_who_answered(split: Path, finished_run: Path, tmp_path:
     assert "split/cascade: the test texts were answered by cnn-int8" in text
     assert "certified: another answer than the large model's on at most 30" in text
     assert (tmp_path / "report" / "risk-coverage.png").exists()
+    assert "](cascade-risk-coverage.png)" in text and "the mark was certified" in text
     changed = Artifact.load(split)
     changed.rewrite(decision={DEFER_BELOW: 0.999})  # another cascade, though its files are the same
     call("benchmark", *models, "--data", finished_run / "data", "--out", tmp_path / "benchmark", *quick)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from .artifact import MANIFEST, Artifact, Plan, TextConfig, finished, short_name, writing
 from .cascade_settings import CascadeConfig
-from .certificates import Outcome, Seen, fixed_sequence, rows_needed
+from .certificates import Outcome, Seen, fixed_sequence, rows_needed, thinned
 from .classifier import CASCADE, DEFER_BELOW, MODEL_FILE, decision_of, note_on_data
 from .data.duplicates import not_in
 from .data.reading import read_unlabeled
@@ -88,7 +89,7 @@ def cascade(
         draft.measurements = {
             "certificate": {
                 **config.model_dump(), "rows": about, "n": len(rows), "p": outcome.certified.p,
-                "seen_risk": outcome.certified.risk,
+                "seen_risk": outcome.certified.risk, "tested": [asdict(one) for one in thinned(outcome.tested)],
             },
             "validation": _on_validation(entries, val, known if texts is None else None, threshold),
         }  # fmt: skip

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
 import tiny
 from neighbours import TEXTS, check_independence
 from understudy import Classifier, cli
 from understudy.artifact import Artifact
+from understudy.budget_settings import Limits
+from understudy.cards import write_cascade_card
 from understudy.cascade_settings import CascadeConfig
 from understudy.cascading import cascade
-from understudy.classifier import DEFER_BELOW, Cascade
+from understudy.certificates import described
+from understudy.choosing import choose
+from understudy.classifier import DEFER_BELOW, Cascade, members_of
+from understudy.data.storing import read_split
 from understudy.errors import ArtifactError, InputError, UncertifiedError
+from understudy.reporting import plots
+from understudy.reporting.formats import compact, escape_markdown, megabytes
+from understudy.reporting.view import FILES, Evidence
 
 SMALL, MIDDLE, LARGE = "students/cnn/int8", "students/half/int8", "teacher-fp32"
 LOOSE = CascadeConfig(level=0.3)  # of 70 validation texts
@@ -47,6 +58,15 @@ def cascade_at(home: Path) -> Cascade:
     classifier = Classifier.load(home)
     assert isinstance(classifier, Cascade)
     return classifier
+
+
+def validation_of(artifact: Artifact) -> dict[str, Any]:
+    found: dict[str, Any] = artifact.measurements["validation"]
+    return found
+
+
+def evidence_of(*models: dict[str, Any]) -> Evidence:
+    return Evidence(models, [], tiny.LABELS, "accuracy", np.zeros(0, dtype=np.int64), {}, [])
 
 
 def call(*arguments: object) -> Result:
@@ -95,8 +115,6 @@ def test_its_manifest_says_what_was_promised(made: Path) -> None:
 
 
 def test_what_was_seen_is_what_it_does(made: Path, finished_run: Path) -> None:
-    from understudy.data.storing import read_split
-
     val = read_split(finished_run / "data" / "val.parquet", "val")
     classifier, large = cascade_at(made), Classifier.load(finished_run / LARGE)
     logits, by = classifier.answer(val.texts)
@@ -126,8 +144,6 @@ def test_the_command_and_every_setting(finished_run: Path, tmp_path: Path) -> No
 
 
 def test_unlabelled_texts_certify_agreement_but_not_those_of_the_training(finished_run: Path, tmp_path: Path) -> None:
-    from understudy.data.storing import read_split
-
     known = read_split(finished_run / "data" / "train.parquet", "train").texts[:40]
     new = [text for text, _ in tiny.rows(400, seed=99)]
     file = tmp_path / "new.jsonl"
@@ -184,6 +200,118 @@ def test_members_that_do_not_fit(finished_run: Path, made: Path, tmp_path: Path)
         cascade([other, large], data, out, LOOSE)
 
 
+def test_a_member_that_was_made_on_other_data_is_named(made: Path, finished_run: Path, tmp_path: Path) -> None:
+    usual = [warning for warning in Artifact.load(made).warnings if "70 validation rows are too few" in warning]
+    assert Artifact.load(made).warnings == usual
+    small, large = (shutil.copytree(finished_run / name, tmp_path / name) for name in (SMALL, LARGE))
+    artifact = Artifact.load(small)
+    artifact.rewrite(measurements={"calibration": {"of": {"data": "another"}}})
+    said = call("cascade", small, large, "--data", finished_run / "data", "--out", tmp_path / "out", "--level", 0.3)
+    warning = (
+        "cnn/int8: made on other data: its training or calibration may have seen these validation or test texts, "
+        "which would flatter the certificate"
+    )
+    assert warning in Artifact.load(tmp_path / "out").warnings
+    assert f"warning: {warning}\n" in said.stderr
+    artifact.rewrite()
+    uncalibrated = Artifact.load(large)
+    uncalibrated.rewrite(decision={}, measurements={}, inputs=uncalibrated.inputs | {"data": "another"})
+    found = cascade([small, large], finished_run / "data", tmp_path / "again", LOOSE).warnings
+    assert [line.partition(":")[0] for line in found if "other data" in line] == ["teacher/fp32"]
+
+
+def test_the_picture_of_its_certificate_has_every_threshold_that_was_tested(made: Path, finished_run: Path) -> None:
+    artifact, members = Artifact.load(made), cascade_at(made).members
+    certificate = artifact.measurements["certificate"]
+    tested, texts = certificate["tested"], read_split(finished_run / "data" / "val.parquet", "val").texts
+    probabilities = [member.predict_proba(texts) for member in members]
+    first, second = (rows.max(axis=1) for rows in probabilities[:2])
+    answers = np.stack([rows.argmax(axis=1) for rows in probabilities])
+    for point in tested:
+        by = np.where(first >= point["threshold"], 0, np.where(second >= point["threshold"], 1, 2))
+        assert point["deferred"] == (by == 2).mean()
+        assert point["risk"] == (answers[by, np.arange(len(by))] != answers[2]).mean()
+    assert 2 < len(tested) <= 100
+    assert artifact.decision[DEFER_BELOW] == [point for point in tested if point["p"] <= 0.05][-1]["threshold"]
+    row = {"key": "trio/cascade", "cascade": {"certificate": certificate}}
+    figure = plots.PICTURES["cascade-risk-coverage.png"](evidence_of(row, row | {"key": "other/cascade"}))
+    assert figure is not None and [axes.get_title() for axes in figure.axes] == ["trio/cascade", "other/cascade"]
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in figure.axes[0].lines}
+    assert drawn["thresholds tested"] == [[1 - point["deferred"], point["risk"]] for point in tested]
+    (certified,) = drawn["certified"]
+    assert certified == [1 - validation_of(artifact)["answered"]["teacher/fp32"], certificate["seen_risk"]]
+    assert {y for _, y in drawn["level"]} == {0.3}
+    older = {"key": "old/cascade", "cascade": {"certificate": {**certificate, "tested": []}}}
+    assert plots.PICTURES["cascade-risk-coverage.png"](evidence_of(older, {"key": "cnn/int8"})) is None
+    figure.savefig(io.BytesIO())
+
+
+def test_its_card_says_members_threshold_and_certificate(made: Path, tmp_path: Path) -> None:
+    artifact = Artifact.load(shutil.copytree(made, tmp_path / "trio" / "cascade"))
+    write_cascade_card(artifact)
+    _, metadata, text = (artifact.path / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    assert yaml.safe_load(metadata)["tags"] == ["text-classification", "understudy", "cascade"]
+    assert text.startswith("\n# trio/cascade\n")
+    for member, (name, share) in zip(members_of(artifact), validation_of(artifact)["answered"].items(), strict=True):
+        size = sum(path.stat().st_size for path in member.path.iterdir())
+        row = next(line for line in text.splitlines() if line.startswith(f"| {name} "))
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert cells[1:] == [FILES[member.details["variant"]], compact(member.details["params"]),
+                             megabytes(size).text, f"{100 * share:.1f}"]  # fmt: skip
+    certificate = artifact.measurements["certificate"]
+    assert f"from a confidence of {artifact.decision[DEFER_BELOW]:.4f} on" in text
+    assert f"Certified: {described(certificate)}." in text
+    assert f"the risk seen there was {100 * certificate['seen_risk']:.2f} %, p = {certificate['p']:.3g}" in text
+    accuracy = validation_of(artifact)["accuracy"]
+    assert f"| accuracy | {accuracy['value']:.4f} | {accuracy['ci95'][0]:.4f} to {accuracy['ci95'][1]:.4f} |" in text
+    assert artifact.warnings and all(f"- {escape_markdown(warning)}\n" in text for warning in artifact.warnings)
+    assert "Validation also chose" in text
+    artifact.rewrite(measurements=artifact.measurements | {"certificate": certificate | {"rows": {"of": "texts"}}})
+    write_cascade_card(Artifact.load(artifact.path))
+    assert "Validation also chose" not in (artifact.path / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_command_writes_the_card(finished_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "duo" / "cascade"
+    pair = (finished_run / SMALL, finished_run / LARGE)
+    call("cascade", *pair, "--data", finished_run / "data", "--out", out, "--level", 0.3)
+    assert (out / "README.md").read_text(encoding="utf-8").count("# duo/cascade") == 1
+    Artifact.load(out, verify=True)
+
+
+def test_it_abstains_where_the_member_that_answers_is_not_sure(split: Path, tmp_path: Path) -> None:
+    classifier = cascade_at(split)
+    alone = np.stack([member.predict_proba(TEXTS).max(axis=1) for member in classifier.members])
+    confidence = alone[classifier.answer(TEXTS)[1], np.arange(len(TEXTS))]
+    limit = float(np.quantile(confidence, 0.5001))
+    unsure = (confidence < limit).tolist()
+    found = classifier.predict(TEXTS, abstain_below=limit)
+    assert any(unsure) and [prediction.label == "abstained" for prediction in found] == unsure
+    file = tmp_path / "texts.csv"
+    tiny.write_csv(file, [(text, "") for text in TEXTS if text], ("text", "note"))
+    said = call("predict", split, "--input", file, "--output", tmp_path / "out.jsonl", "--abstain-below", limit)
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["label"] for row in rows] == [one.label for one, text in zip(found, TEXTS, strict=True) if text]
+    assert f"{sum(row['label'] == 'abstained' for row in rows)} abstained from" in said.stderr
+
+
+def test_choose_weighs_it_like_any_other(split: Path, finished_run: Path, tmp_path: Path) -> None:
+    quick = ("--speed-texts", 8, "--repeats", 1, "--bootstrap", 100)
+    val = read_split(finished_run / "data" / "val.parquet", "val")
+    right = (cascade_at(split).predict_proba(val.texts).argmax(axis=1) == val.labels).mean()
+    size = sum(path.stat().st_size for path in split.rglob("*") if path.is_file())
+    for name, others in {"alone": (), "beside": (finished_run / LARGE,)}.items():
+        call("benchmark", split, *others, "--data", finished_run / "data", "--out", tmp_path / name, *quick)
+        (seen,) = [one for one in choose(tmp_path / name).candidates if one.key == "split/cascade"]
+        assert seen.quality.value == pytest.approx(right) and (seen.bytes, seen.rate is None) == (size, False)
+    large = Classifier.load(finished_run / LARGE).predict_proba(val.texts).argmax(axis=1) == val.labels
+    assert seen.retention is not None and seen.retention.value == pytest.approx(right / large.mean())
+    found = choose(tmp_path / "alone", Limits(max_mb=size / 1e6))
+    assert found.path is not None and found.path.resolve() == split.resolve()
+    refused = choose(tmp_path / "alone", Limits(max_mb=0.9 * size / 1e6))
+    assert refused.choice is None and [one.key for one in refused.nearest] == ["split/cascade"]
+
+
 def test_predict_and_benchmark_take_it_like_any_other(split: Path, finished_run: Path, tmp_path: Path) -> None:
     answer = json.loads(call("predict", split, "a lovely film", "--json").stdout)
     assert answer["label"] in tiny.LABELS
@@ -216,6 +344,7 @@ def test_the_report_says_who_answered(split: Path, finished_run: Path, tmp_path:
     assert "split/cascade: the test texts were answered by cnn-int8" in text
     assert "certified: another answer than the large model's on at most 30" in text
     assert (tmp_path / "report" / "risk-coverage.png").exists()
+    assert "](cascade-risk-coverage.png)" in text and "the mark was certified" in text
     changed = Artifact.load(split)
     changed.rewrite(decision={DEFER_BELOW: 0.999})  # another cascade, though its files are the same
     call("benchmark", *models, "--data", finished_run / "data", "--out", tmp_path / "benchmark", *quick)

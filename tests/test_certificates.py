@@ -18,7 +18,9 @@ from understudy.certificates import (
     described,
     fixed_sequence,
     rows_needed,
+    thinned,
 )
+from understudy.certificates import Tested as Point
 
 Integers = NDArray[np.int64]
 
@@ -123,6 +125,18 @@ def test_the_sequence_stops_at_the_first_that_is_not_rejected() -> None:
     assert outcome.certified is not None and outcome.stopped_at is not None
     assert (outcome.certified.threshold, outcome.certified.deferred, outcome.certified.risk) == (0.8, 0.5, 0)
     assert (outcome.stopped_at.threshold, outcome.stopped_at.risk) == (0.7, 0.125)
+    assert [(one.threshold, one.deferred) for one in outcome.tested] == [(0.9, 0.75), (0.8, 0.5), (0.7, 0.25)]
+    assert outcome.tested[1:] == (outcome.certified, outcome.stopped_at)
+
+
+def test_a_thinned_sequence_keeps_both_ends_and_no_point_twice() -> None:
+    idle = [Point(1 - row / 1e6, 0.0, 0.0, 1.0) for row in range(30)]  # the large member answers everything
+    busy = [Point(0.9 - row / 1000, row / 1e4, row / 1e5, 0.9 - row / 1000) for row in range(500)]
+    kept = thinned([*idle, *busy])
+    assert len(kept) == 100 and kept[0] == idle[-1] and kept[-2:] == busy[-2:]  # the last two: certified, stopped at
+    assert [one for one in busy if one in kept] == kept[1:]
+    assert max(before.deferred - after.deferred for before, after in pairwise(kept[1:])) < 0.01
+    assert thinned(busy[:100]) == busy[:100] and thinned(idle) == idle[-1:] and thinned(busy[:1]) == busy[:1]
 
 
 def test_a_threshold_that_spares_nothing_is_no_success() -> None:

@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from answers_kit import Listener, labelled, prepared, probabilities, settings, split_of
+import tiny
+from answers_kit import TASK, Listener, labelled, prepared, probabilities, settings, split_of
 from training_kit import Failing, PowerCutError
 from understudy.answering import answer_test
 from understudy.answering.ensemble import fit_weights
 from understudy.artifact import MANIFEST, Artifact
 from understudy.classifier import Classifier
-from understudy.config import RecipeError
+from understudy.config import DataConfig, RecipeError, TaskConfig
 from understudy.data.task import Split
+from understudy.entries import Lead
 from understudy.errors import ArtifactError
+from understudy.preparation import prepare
 from understudy.progress import Silent
 
 MEMBERS = ["teacher-fp32", "textcnn"]
@@ -67,6 +70,43 @@ def test_fitted_weights_are_those_of_the_best_mixture_on_validation(home: Path) 
     assert weights[0] == pytest.approx(grid[int(np.argmax(likelihoods))], abs=0.01)
     mean = np.tensordot(weights, of_members(home, "train"), axes=1)
     assert probabilities(labels, home / "data", "train") == pytest.approx(mean, abs=1e-5)
+
+
+def warnings_of(home: Path, listener: Listener | None = None) -> list[str]:
+    labelled(home / "data", settings("ensemble", members=MEMBERS), listener)
+    return Artifact.load(home / "teacher").warnings
+
+
+def test_a_member_that_was_calibrated_on_other_data_is_named(home: Path) -> None:
+    data = Artifact.load(home / "data").digest
+    for name in MEMBERS:
+        measured = Artifact.load(home / name).measurements
+        change(home / name, measurements=measured | {"calibration": {"of": {"data": data}}})
+    assert warnings_of(home) == []
+    change(home / "textcnn", measurements={"calibration": {"of": {"data": "another"}}}, decision={"temperature": 2.0})
+    warning = (
+        "member textcnn was made on other data: its training or calibration may have seen these validation or test "
+        "texts, which would flatter the teacher's weights and figures"
+    )
+    assert warnings_of(home) == [warning]
+    lead = Lead.of(home / "teacher", None)
+    assert lead is not None and lead.ask(split_of(home / "data", "test"), Silent())[0][0] == warning  # in the report
+
+
+def test_prepared_data_are_the_same_data_if_task_settings_and_seed_are(tmp_path: Path) -> None:
+    tiny.write_csv(tmp_path / "train.csv", tiny.rows(80, seed=6))
+
+    def digest(name: str, task: TaskConfig = TASK, seed: int = 13, **changed: Any) -> str:
+        return prepare(task, DataConfig(train="train.csv", **changed), tmp_path / name, tmp_path, seed=seed).digest
+
+    first = digest("first")
+    assert digest("again") == first
+    others = [
+        digest("seed", seed=14), digest("cut", val_size=0.2), digest("written", normalize=["lower"]),
+        digest("named", TASK.model_copy(update={"name": "other"})),
+        digest("turned", TASK.model_copy(update={"labels": TASK.labels[::-1]})),
+    ]  # fmt: skip
+    assert first not in others and len(set(others)) == len(others)
 
 
 class Known:

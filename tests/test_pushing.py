@@ -67,6 +67,18 @@ def test_the_card_says_what_was_measured(hub: FakeHub, machine: Machine, student
     assert text.strip() == (student / "README.md").read_text().split("---\n", 2)[2].strip()
 
 
+def test_a_cascade_comes_back_with_its_members(hub: FakeHub, machine: Machine, finished_run: Path) -> None:
+    models = [str(finished_run / name) for name in ("students/cnn/int8", "teacher-fp32")]
+    machine.run("cascade", *models, "--data", str(finished_run / "data"), "--out", "duo/cascade", "--level", "0.3")
+    home = machine.home / "duo" / "cascade"
+    before = machine.run("predict", "duo/cascade", "a lovely film", **OFFLINE)
+    machine.run("push", "duo/cascade", "me/duo", **LOGGED_IN)
+    there = {path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file()}
+    assert {"README.md", "members/cnn-int8/model.onnx"} < there == set(hub.repos["me/duo"].branches["main"])
+    machine.run("fetch", "me/duo", "--out", "back", **LOGGED_IN)
+    assert machine.run("predict", "back", "a lovely film", **OFFLINE) == before
+
+
 def test_a_dry_run_and_refusals_publish_nothing(hub: FakeHub, machine: Machine, student: Path, tmp_path: Path) -> None:
     assert machine.run("push", str(student), "me/mood", "--dry-run", **OFFLINE) == f"{hub.url}/me/mood\n"
     assert "needs a token" in machine.refusal("push", str(student), "me/mood")
@@ -103,5 +115,5 @@ def test_a_refused_commit_leaves_what_was_there(hub: FakeHub, machine: Machine, 
 def test_an_artifact_without_a_card(machine: Machine, student: Path) -> None:
     (student / "README.md").unlink()
     assert machine.refusal("push", str(student), "me/mood", "--dry-run", **OFFLINE) == (
-        f"{student} has no card: `understudy run` writes one, or write its README.md yourself"
+        f"{student} has no card: `understudy run` and `understudy cascade` write one, or write its README.md yourself"
     )

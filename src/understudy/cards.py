@@ -1,4 +1,4 @@
-"""The README.md beside every file of a run that a person may use, from what the benchmark measured."""
+"""The README.md beside every file of a run that a person may use, and in a cascade: what was measured, for the hub."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from .artifact import Artifact
 from .files import write_atomically
 from .recording import read_results
-from .reporting import model_card
+from .reporting import cascade_card, model_card
 from .tokenization import TOKENIZER_FILES
 
 
@@ -19,9 +19,18 @@ def write_cards(out: Path) -> None:
     trained = {model["name"]: _as_torch(model, out) for model in measured if model["role"] == "student"}
     results["models"] += trained.values()
     for model in [*measured, *trained.values()]:
-        card, file = model_card(results, model).encode(), out / model["path"] / "README.md"
-        if not file.exists() or file.read_bytes() != card:
-            write_atomically(file, card)
+        _write(model_card(results, model), out / model["path"])
+
+
+def write_cascade_card(cascade: Artifact) -> None:
+    """The README.md of a cascade, likewise."""
+    _write(cascade_card(cascade), cascade.path)
+
+
+def _write(card: str, home: Path) -> None:
+    file = home / "README.md"
+    if not file.exists() or file.read_bytes() != card.encode():
+        write_atomically(file, card.encode())
 
 
 def _as_torch(model: dict[str, Any], out: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from numpy.typing import NDArray
 
 from .artifact import MANIFEST, Artifact, Plan, TextConfig, finished, short_name, writing
 from .cascade_settings import CascadeConfig
-from .certificates import Outcome, Seen, fixed_sequence, rows_needed
-from .classifier import CASCADE, DEFER_BELOW, MODEL_FILE, decision_of
+from .certificates import Outcome, Seen, fixed_sequence, rows_needed, thinned
+from .classifier import CASCADE, DEFER_BELOW, MODEL_FILE, decision_of, note_on_data
 from .data.duplicates import not_in
 from .data.reading import read_unlabeled
 from .data.storing import TEST_FILE, read_split
@@ -88,11 +89,11 @@ def cascade(
         draft.measurements = {
             "certificate": {
                 **config.model_dump(), "rows": about, "n": len(rows), "p": outcome.certified.p,
-                "seen_risk": outcome.certified.risk,
+                "seen_risk": outcome.certified.risk, "tested": [asdict(one) for one in thinned(outcome.tested)],
             },
             "validation": _on_validation(entries, val, known if texts is None else None, threshold),
         }  # fmt: skip
-        draft.warnings = [f"{entry.key}: {warning}" for entry in entries for warning in entry.artifact.warnings]
+        draft.warnings = _warnings(entries, source)
         for entry in entries:
             _copy(entry.artifact, draft.path / _home(entry))
     return Artifact.load(out)
@@ -126,6 +127,15 @@ def _members(models: Sequence[Path], task: Task, data: Path) -> list[Entry]:
     if len({_normalization(entry) for entry in entries}) > 1:
         raise ArtifactError("the members normalise texts in different ways: they must come from the same data")
     return entries
+
+
+def _warnings(entries: Sequence[Entry], data: Artifact) -> list[str]:
+    """What was said of each member, and of one that may know texts which these data hold out."""
+    notes = {entry.key: note_on_data(entry.artifact, data) for entry in entries}
+    return [
+        *(f"{entry.key}: {warning}" for entry in entries for warning in entry.artifact.warnings),
+        *(f"{key}: {note}, which would flatter the certificate" for key, note in notes.items() if note),
+    ]
 
 
 def _normalization(entry: Entry) -> tuple[str, ...]:

@@ -9,8 +9,9 @@ at least the level was rejected, whatever the risk does between them: more answe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Literal
 
 import numpy as np
@@ -56,10 +57,11 @@ class Tested:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The cheapest threshold that is certified, None without one, and the first that could not be."""
+    """The cheapest threshold that is certified, None without one; the first that could not be; all that were tested."""
 
     certified: Tested | None
     stopped_at: Tested | None
+    tested: tuple[Tested, ...]
 
 
 def fixed_sequence(
@@ -72,18 +74,29 @@ def fixed_sequence(
     """
     order = np.random.default_rng(0).permutation(seen.losses.shape[1])  # a file that is sorted must not matter
     seen = Seen(seen.confidences[:, order], seen.losses[:, order])
-    large, certified = len(seen.losses) - 1, None
+    large, certified, tested = len(seen.losses) - 1, None, list[Tested]()
     for threshold in thresholds.tolist():
         by = seen.answering(threshold)
         losses, deferred = seen.losses[by, np.arange(len(by))], float((by == large).mean())
         p = P_VALUES[target](losses, level, confidence)
         found = Tested(threshold, p, float(losses.mean()), deferred)
+        tested.append(found)
         if p > 1 - confidence:
-            return Outcome(certified, found)
+            return Outcome(certified, found, tuple(tested))
         certified = found if deferred < 1 else None
         if deferred == 0:
             break
-    return Outcome(certified, None)
+    return Outcome(certified, None, tuple(tested))
+
+
+def thinned(tested: Sequence[Tested], most: int = 100) -> list[Tested]:
+    """At most so many of a sequence, evenly, its last two among them; of equals in a row the last one."""
+    distinct = [
+        one for one, after in zip_longest(tested, tested[1:])
+        if after is None or (one.deferred, one.risk) != (after.deferred, after.risk)
+    ]  # fmt: skip
+    before = np.linspace(0, max(0, len(distinct) - 2), most - 1).round().astype(int).tolist()
+    return [distinct[row] for row in sorted({*before, len(distinct) - 1})]
 
 
 def binomial_p(losses: NDArray[np.int64], level: float, confidence: float = 0.95) -> float:

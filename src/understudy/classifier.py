@@ -250,6 +250,14 @@ def note_on_arithmetic(artifact: Artifact) -> str:
     return "calibrated on a CPU without VNNI, which this one has: its answers may differ a little from those measured"
 
 
+def note_on_data(member: Artifact, data: Artifact) -> str:
+    """What to say of a member that was calibrated on other prepared data than these; if not calibrated, made on."""
+    known = member.measurements.get("calibration", {}).get("of", member.inputs).get("data", data.digest)
+    if known == data.digest:
+        return ""
+    return "made on other data: its training or calibration may have seen these validation or test texts"
+
+
 def open_session(model: str | Path, provider: str = "cpu") -> ort.InferenceSession:
     """An ONNX Runtime session of one thread that does not spin while idle.
 

@@ -126,10 +126,10 @@ class Lead:
         }  # fmt: skip
 
     def ask(self, test: Split, progress: Progress) -> tuple[list[str], NDArray[np.float32] | None]:
-        """What is to be said of its test answers, and these; None if it does not answer all texts."""
+        """What is to be said of it and its test answers, and these; None if it does not answer all texts."""
         self.teacher.verify()
         found = answer_test(self.teacher, test, _BATCH, progress)
-        return found.said, found.logits
+        return [*self.teacher.warnings, *found.said], found.logits
 
     def validation(self, val: Split) -> dict[str, NDArray[np.float32]]:
         """Its soft labels of validation by its key, if they were given."""

@@ -63,7 +63,10 @@ def _card(artifact: Artifact, license: str) -> bytes:
 
     file = artifact.path / CARD
     if not file.is_file():
-        raise ArtifactError(f"{artifact.path} has no card: `understudy run` writes one, or write its {CARD} yourself")
+        raise ArtifactError(
+            f"{artifact.path} has no card: `understudy run` and `understudy cascade` write one, or write its {CARD} "
+            "yourself"
+        )
     try:
         card = ModelCard(file.read_text(encoding="utf-8"))
     except ValueError as error:  # that of a YAML parser, or of text that is not UTF-8

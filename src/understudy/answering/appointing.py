@@ -15,6 +15,7 @@ import shutil
 from pathlib import Path
 
 from ..artifact import Artifact, Plan, TextConfig, finished, writing
+from ..classifier import note_on_data
 from ..data.storing import read_split
 from ..data.task import Task
 from ..errors import DataError, RecipeError
@@ -56,6 +57,7 @@ def appoint(
         draft.details = {"base": str(here)} if isinstance(config, FunctionTeacher | EnsembleTeacher) else {}
         if isinstance(config, EnsembleTeacher):
             draft.details |= {"weights": _weights(config, here, source)}
+            draft.warnings = _of_other_data(config, here, source)
         if isinstance(config, TableTeacher):
             read_table(here / config.path, config, source.task, normalize)
             shutil.copyfile(here / config.path, draft.path / copy_of_table(config))
@@ -89,6 +91,17 @@ def _weights(config: EnsembleTeacher, here: Path, data: Artifact) -> tuple[float
     assert data.task is not None
     members = [opened(member.path, identity(member)) for member in find_members(config.members, here, data.task)]
     return fit_weights(members, read_split(data.path / "val.parquet", "val"))
+
+
+def _of_other_data(config: EnsembleTeacher, here: Path, data: Artifact) -> list[str]:
+    """A warning of each member that may know texts which these data hold out."""
+    assert data.task is not None
+    members = zip(config.members, find_members(config.members, here, data.task), strict=True)
+    return [
+        f"member {name} was {note}, which would flatter the teacher's weights and figures"
+        for name, member in members
+        if (note := note_on_data(member, data))
+    ]
 
 
 def copy_of_table(config: TableTeacher) -> str:

@@ -32,10 +32,12 @@ def command(models: tuple[Path, ...], data: Path, out: Path, texts: Path | None,
     the best epochs of the members were chosen on validation, too, which flatters its certificate a little: --texts that
     nobody has seen are better.
     """
+    from ..cards import write_cascade_card
     from ..cascading import cascade as stage
 
     config = settle(CascadeConfig, {}, given)
     done = stage(models, data, out, config, texts=texts, column=column, progress=terminal_progress())
+    write_cascade_card(done)
     seen, certificate = done.measurements["validation"], done.measurements["certificate"]
     click.echo(f"a member answers from a confidence of {done.decision['defer_below']:.4f} on, else the next one")
     for name, share in seen["answered"].items():

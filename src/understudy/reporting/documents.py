@@ -42,12 +42,8 @@ def model_card(results: Results, model: Model) -> str:
     student = student.removesuffix(f"-{twin}")
     recipe = results["recipe"]
     made: Model = next((entry for entry in recipe.get("students", []) if entry.get("name") == student), {})
-    try:
-        card = template("card.md.jinja")
-    except ImportError:
-        raise MissingExtraError("the model card", "build") from None
     file = FILES.get(chosen["variant"], chosen["variant"])
-    return card.render(
+    return model_template("card.md.jinja").render(
         **described(results), model=chosen, twin=twin, file=file, made=made, teacher=teacher_of(results) or {"key": ""},
         term=SOFT_TERMS[made.get("loss", "kl")], loss=whole_loss(made, results["kind"]),
         metadata=_metadata(results, chosen), several=results["kind"] == "multi",
@@ -57,7 +53,7 @@ def model_card(results: Results, model: Model) -> str:
 
 def _metadata(results: Results, model: Model) -> str:
     """What the hub reads of a card, as YAML: what the model is for, and its test metrics with split and n."""
-    from huggingface_hub import EvalResult, ModelCardData
+    from huggingface_hub import EvalResult
 
     tags = ["text-classification", "understudy", *(["knowledge-distillation"] if model["role"] == "student" else [])]
     measured = [
@@ -70,9 +66,24 @@ def _metadata(results: Results, model: Model) -> str:
         if estimate["value"] is not None
     ]  # fmt: skip
     known = {"model_name": model["key"], "eval_results": measured} if measured else {}
+    return hub_metadata(tags, **known)
+
+
+def hub_metadata(tags: list[str], **known: Any) -> str:
+    """What every card begins with."""
+    from huggingface_hub import ModelCardData
+
     return str(
         ModelCardData(library_name="understudy", pipeline_tag="text-classification", tags=tags, **known).to_yaml()
     )
+
+
+def model_template(name: str) -> jinja2.Template:
+    """The template of a card; raises MissingExtraError."""
+    try:
+        return template(name)
+    except ImportError:
+        raise MissingExtraError("the model card", "build") from None
 
 
 def described(results: Results) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..data.task import Labels
 from ..metrics import confusion
 from .calibration_plots import reliability_diagrams, risk_coverage_curves
+from .cascade_plots import certified_curves
 from .drawing import (
     COLORS,
     DASHED,
@@ -171,6 +172,7 @@ PICTURES: dict[str, Callable[[Evidence], Figure | None]] = {
     "accuracy.png": accuracy, "tradeoff.png": tradeoff, "size.png": size_tradeoff, "training.png": training,
     "confusion.png": confusion_matrices,
     "calibration-reliability.png": reliability_diagrams, "risk-coverage.png": risk_coverage_curves,
+    "cascade-risk-coverage.png": certified_curves,
     "teacher_vs_student_accuracy.png": teacher_vs_student_accuracy,
     "teacher_vs_student_label_distribution.png": teacher_vs_student_label_distribution,
 }  # fmt: skip

@@ -41,6 +41,9 @@ CAPTIONS = {
     "gives so few texts: 0 says that no error is shown. The temperature was fitted on validation, and flatters there.",
     "risk-coverage.png": "The error among the answered texts when only the most confident are answered, after the "
     "temperature: lower is better, and the right end is the error on all. Dotted: 1, 2 and 5 %.",
+    "cascade-risk-coverage.png": "What a cascade's certificate rests on: the risk seen on its texts at each threshold "
+    "that was tested, the safest (on the left) first. Testing ended at the first that could not be shown to keep below "
+    "the level; the mark was certified. Nothing is promised to its right.",
     "teacher_vs_student_accuracy.png": "The teacher, the file that ships of each student, and the controls, on a scale "
     "from 0, with 95 % intervals. Test split.",
     "teacher_vs_student_label_distribution.png": "How often each label occurs in the truth, and how often the teacher "

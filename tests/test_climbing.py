@@ -14,11 +14,12 @@ import pytest
 
 from invented import simulate
 from making import moments
-from understudy import cli, climbing
+from understudy import Classifier, cli, climbing, speed
 from understudy.artifact import Artifact
 from understudy.choosing import choose
 from understudy.climbing import ladder, outcome
 from understudy.config import STUDENT_KINDS, BudgetConfig, CutStudent, HashedStudent, Recipe, load_recipe
+from understudy.data.storing import read_split
 from understudy.errors import ArtifactError, RecipeError
 from understudy.estimating import estimate
 from understudy.hashing import Hashing, Sizes
@@ -133,6 +134,36 @@ def test_a_try_measures_validation_alone(workshop: Path, begun: Path) -> None:
             assert file["bytes"] == artifact.bytes_of(*artifact.files)
     with pytest.raises(ArtifactError, match=r"test\.parquet"):
         measure.work()
+
+
+@pytest.mark.parametrize("worse", [5, 6])
+def test_a_try_judges_the_seed_that_ships(
+    workshop: Path, begun: Path, worse: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of two equal files answers the opposite on validation; the other is the one that is timed and judged."""
+    home = begun / "students/cnn"
+    second = Path(shutil.copytree(home / "int8", home / "seeds/6/int8"))
+    spoiled, kept = (home / "int8", second) if worse == 5 else (second, home / "int8")
+    real, timed, runner = speed.logits_of, list[Path](), speed.artifact_runner
+
+    def answer(artifact: Artifact, texts: Any, *given: Any) -> Any:
+        return real(artifact, texts, *given) * (-1 if artifact.path == spoiled else 1)
+
+    def noted(artifact: Artifact, *given: Any) -> Any:
+        timed.append(artifact.path)
+        return runner(artifact, *given)
+
+    monkeypatch.setattr(speed, "logits_of", answer)
+    monkeypatch.setattr(speed, "artifact_runner", noted)
+    recipe = budgeted(workshop, EASY, seeds=2)
+    student = next(student for student in recipe.students if student.name == "cnn")
+    (file,) = climbing.try_out(student, recipe, begun, begun / "data", Silent()).measurements["files"]
+    val, artifact = read_split(begun / "data/val.parquet", "val"), Artifact.load(kept)
+    right = np.mean(Classifier.load(kept).logits(val.texts).argmax(axis=1) == val.labels)
+    assert right > 0.5 and file["key"] == "cnn/int8" and file["quality"]["value"] == pytest.approx(right)
+    assert timed == [kept] and file["bytes"] == artifact.bytes_of(*artifact.files)
+    assert climbing.fits(student, recipe, begun)
+    assert not climbing.fits(student, budgeted(workshop, EASY), begun)  # of one seed that is another question
 
 
 def test_a_run_that_died_goes_on_where_it_stopped(workshop: Path, begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:

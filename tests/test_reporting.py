@@ -240,6 +240,30 @@ def test_the_best_student_is_chosen_on_validation(results: Score) -> None:
     assert "chosen on the test split itself" in findings(changed | {"training": []})[0]
 
 
+def test_answers_on_validation_choose_the_best_student_where_they_are_stored(
+    results: Score, benchmark: Path, written: Callable[[Score], tuple[str, str]], tmp_path: Path
+) -> None:
+    """Before the training histories, which a cascade and what was trained elsewhere lack; the test split has no say."""
+    changed = copy.deepcopy(results)
+    run = next(run for run in changed["training"] if run["name"] == "small")
+    run["history"][run["best_epoch"] - 1]["val_accuracy"] = 0.99
+    model(changed, "textcnn/int8")["metrics"]["test"]["accuracy"]["value"] = 1.0
+    for training in (changed["training"], []):
+        assert "Best student: cut3/int8, chosen on validation." in written(changed | {"training": training})[1]
+    students = ("cut3/int8", "small/int8", "textcnn/int8")
+    for key, value in zip(students, (0.7, 0.8, 0.6), strict=True):
+        model(changed, key)["validation"] = {"value": value, "ci95": [0.5, 0.9], "n": 200}
+    assert findings(changed | {"training": []})[0].startswith("Best student: small/int8, chosen on validation.")
+    del model(changed, "small/int8")["validation"]
+    shutil.rmtree(tmp_path / "benchmark/val")
+    shutil.copytree(benchmark, tmp_path / "benchmark", dirs_exist_ok=True, ignore=lambda _, names: {"val"} & {*names})
+    source = tmp_path / "benchmark"
+    (source / "results.json").write_text(json.dumps(changed | {"training": []}))
+    write_report(source, tmp_path / "report")
+    said = (tmp_path / "report/report.md").read_text()
+    assert "Best student: textcnn/int8, chosen on the test split itself" in said
+
+
 def test_what_became_of_other_stages_is_said(results: Score, written: Callable[[Score], tuple[str, str]]) -> None:
     changed = copy.deepcopy(results)
     teacher, cut = (next(run for run in changed["training"] if run["name"] == name) for name in ("teacher", "cut3"))

@@ -44,10 +44,10 @@ def worth(results: Row) -> Table:
     header = ["student", "gold labels alone", "the teacher's labels", "a bag of words", "the teacher", "not worse by"]
     margin = next(pair["non_inferiority"]["margin"] for pair in pairs.values() if "non_inferiority" in pair)
     note = (
-        f"{_about(results)} Points of {_NAMES[results['task_metric']]} by which a student is above its twins (gold labels "
-        "alone, and the labels that the teacher chooses; FP32, as many steps), and its INT8 file above a bag of words "
-        "and the teacher. p after Holm's adjustment, the twins' two columns together. The last column is the loss that "
-        f"is ruled out (one-sided, 95 %); the margin, {100 * margin:g} points, was set before."
+        f"{_about(results)} Points of {_NAMES[results['task_metric']]} by which a student is above its twins (gold "
+        "labels alone, and the labels that the teacher chooses; FP32, as many steps), and its INT8 file above a bag of "
+        "words and the teacher. p after Holm's adjustment, the twins' two columns together. The last column is the "
+        f"loss that is ruled out (one-sided, 95 %); the margin, {100 * margin:g} points, was set before."
     )
     return header, rows, note
 

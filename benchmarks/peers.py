@@ -5,8 +5,8 @@
 
 The peers live in an environment of their own, runs/peers/env, made at the first call; what they learnt from the data of
 the run stays under runs/peers. Beside them and the named files of the run stand its TF-IDF control and its teacher in a
-transformers pipeline, as in every benchmark. One thread, tokenisation included, the run's own test texts. SetFit's route
-embeds every text with MiniLM, which takes hours of a core on IMDb: `--peers fasttext model2vec` leaves it out.
+transformers pipeline, as in every benchmark. One thread, tokenisation included, the run's own test texts. SetFit's
+route embeds every text with MiniLM, which takes hours of a core on IMDb: `--peers fasttext model2vec` leaves it out.
 """
 
 from __future__ import annotations

@@ -104,7 +104,9 @@ def distill(
     model = Artifact.load(teacher, *TEACHERS)
     soft, source = Artifact.load(labels, "labels") if labels else None, Artifact.load(data, "data")
     if soft is None and use_teacher:
-        raise RecipeError("a student learns from the teacher's labels: name the directory that `understudy label` wrote")
+        raise RecipeError(
+            "a student learns from the teacher's labels: name the directory that `understudy label` wrote"
+        )
     inputs = {"teacher": model.digest, **({"labels": soft.digest} if soft else {}), "data": source.digest}
     plan = Plan(
         "distill" if use_teacher else "train-without-teacher", config.model_dump(), inputs | _outside(config), seed

@@ -20,11 +20,11 @@ import numpy as np
 import tables
 from numpy.typing import NDArray
 
-from understudy.answers import Answers, decision_from, seed_key
+from understudy.answers import Answers, decision_from, seed_key, shipped
 from understudy.calibration_metrics import calibration_study
 from understudy.conclusions import by_seed, chosen_seed, conclude, seed_metrics
 from understudy.decision import Decision
-from understudy.metrics import agreement, mcnemar, paired_difference, retention
+from understudy.metrics import agreement, mcnemar, paired_difference, retention, task_score
 
 RESULTS = Path(__file__).parent / "results"
 Figures = dict[str, Any]  # by path, as in metrics.test.accuracy.ci95.0
@@ -157,7 +157,7 @@ def _read_split(home: Path) -> tuple[NDArray[np.int64], dict[str, NDArray[np.flo
 def _models(run: Run) -> Iterator[tuple[str, Figures, Figures]]:
     """Each model with the figures of the file and those that we find."""
     for row in run.models:
-        found = run.quality[_key(row)] | _beside_teacher(run, row) | _confidence(run, row)
+        found = run.quality[_key(row)] | _beside_teacher(run, row) | _confidence(run, row) | _on_validation(run, row)
         stored = {name: row.get(name) for name in found}
         # The plain count has the last word: the file was made with the same metrics, and would share their mistake.
         yield _key(row), _flat(stored), _flat(found) | _counted(run, row)
@@ -182,6 +182,17 @@ def _confidence(run: Run, row: dict[str, Any]) -> dict[str, Any]:
     if run.val is not None and stem in run.val[1]:
         splits["val"] = (run.val[1][stem], run.val[0])
     return {"calibration_study": calibration_study(splits, row["temperature"], *run.resampling)}
+
+
+def _on_validation(run: Run, row: dict[str, Any]) -> dict[str, Any]:
+    """What the file of a row that ships scores on validation, if the row says it: results of before do not."""
+    if "validation" not in row:
+        return {}
+    answers = run.on_val.get(shipped(row)[0])
+    if run.val is None or answers is None:
+        return {"validation": None}
+    found = task_score(run.val[0], answers.labels, run.results["task_metric"], *run.resampling)
+    return {"validation": found.to_dict()}
 
 
 def _beside_teacher(run: Run, row: dict[str, Any]) -> dict[str, Any]:

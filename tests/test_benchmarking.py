@@ -22,6 +22,7 @@ from understudy.answers import Answers
 from understudy.artifact import Artifact
 from understudy.benchmarking import Entry, benchmark
 from understudy.calibration_metrics import calibration_study
+from understudy.choosing import choose
 from understudy.cli import understudy
 from understudy.config import BenchmarkConfig
 from understudy.data.storing import read_split
@@ -91,6 +92,12 @@ def test_the_calibration_study_follows_from_the_stored_logits(results: dict[str,
         assert fitted["after"]["measures"]["nll"]["value"] == pytest.approx(model["calibration"]["after"]["nll"])
     shipped = Classifier.load(finished_run / "students" / "cnn" / "int8")
     np.testing.assert_array_equal(np.load(home / "val/logits/cnn-int8.npz")["logits"], shipped.logits(val.texts))
+
+
+def test_validation_figures_are_those_that_choose_finds(results: dict[str, Any], finished_run: Path) -> None:
+    stored = {f"{row['name']}/{row['variant']}": row.get("validation") for row in results["models"]}
+    found = {one.key: one.quality.to_dict() for one in choose(finished_run).candidates}
+    assert len(found) > 3 and {key: stored[key] for key in found} == found
 
 
 def test_comparisons_are_paired_and_named(results: dict[str, Any], finished_run: Path) -> None:

@@ -8,18 +8,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 
 from invented import simulate
 from making import moments
-from understudy import cli, climbing
+from understudy import Classifier, cli, climbing, speed
 from understudy.artifact import Artifact
 from understudy.choosing import choose
 from understudy.climbing import ladder, outcome
-from understudy.config import STUDENT_KINDS, BudgetConfig, CutStudent, Recipe, load_recipe
+from understudy.config import STUDENT_KINDS, BudgetConfig, CutStudent, HashedStudent, Recipe, load_recipe
+from understudy.data.storing import read_split
 from understudy.errors import ArtifactError, RecipeError
 from understudy.estimating import estimate
+from understudy.hashing import Hashing, Sizes
 from understudy.pipeline import Step, plan, run
+from understudy.pooled_tables import insert_pooled
 from understudy.progress import Silent
 from understudy.reporting import findings
 from understudy.reporting.frontier import size_tradeoff, tradeoff
@@ -27,6 +32,8 @@ from understudy.reporting.stage import _evidence
 from understudy.reporting.view import prepared
 from understudy.sizes import Size, student_size
 from understudy.students import twins
+from understudy.training.exporting import to_onnx
+from understudy.training.hashed import HashedNgrams
 
 EASY = {"max_mb": 50.0, "min_retention": 0.01}
 IMPOSSIBLE = {"max_mb": 0.001, "min_retention": 0.01}
@@ -129,6 +136,36 @@ def test_a_try_measures_validation_alone(workshop: Path, begun: Path) -> None:
         measure.work()
 
 
+@pytest.mark.parametrize("worse", [5, 6])
+def test_a_try_judges_the_seed_that_ships(
+    workshop: Path, begun: Path, worse: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of two equal files answers the opposite on validation; the other is the one that is timed and judged."""
+    home = begun / "students/cnn"
+    second = Path(shutil.copytree(home / "int8", home / "seeds/6/int8"))
+    spoiled, kept = (home / "int8", second) if worse == 5 else (second, home / "int8")
+    real, timed, runner = speed.logits_of, list[Path](), speed.artifact_runner
+
+    def answer(artifact: Artifact, texts: Any, *given: Any) -> Any:
+        return real(artifact, texts, *given) * (-1 if artifact.path == spoiled else 1)
+
+    def noted(artifact: Artifact, *given: Any) -> Any:
+        timed.append(artifact.path)
+        return runner(artifact, *given)
+
+    monkeypatch.setattr(speed, "logits_of", answer)
+    monkeypatch.setattr(speed, "artifact_runner", noted)
+    recipe = budgeted(workshop, EASY, seeds=2)
+    student = next(student for student in recipe.students if student.name == "cnn")
+    (file,) = climbing.try_out(student, recipe, begun, begun / "data", Silent()).measurements["files"]
+    val, artifact = read_split(begun / "data/val.parquet", "val"), Artifact.load(kept)
+    right = np.mean(Classifier.load(kept).logits(val.texts).argmax(axis=1) == val.labels)
+    assert right > 0.5 and file["key"] == "cnn/int8" and file["quality"]["value"] == pytest.approx(right)
+    assert timed == [kept] and file["bytes"] == artifact.bytes_of(*artifact.files)
+    assert climbing.fits(student, recipe, begun)
+    assert not climbing.fits(student, budgeted(workshop, EASY), begun)  # of one seed that is another question
+
+
 def test_a_run_that_died_goes_on_where_it_stopped(workshop: Path, begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe, measured, real = budgeted(workshop, IMPOSSIBLE), list[str](), climbing._measured
 
@@ -186,14 +223,34 @@ def test_a_key_of_distill_goes_over_the_proposal() -> None:
     shared = {"epochs": 2, "temperature": 5.0, "learning_rate": 0.5}
     recipe = Recipe.model_validate(RAW | {"distill": shared})
     assert {(student.epochs, student.temperature) for student in recipe.students} == {(2, 5.0)}
-    assert {s.learning_rate for s in recipe.students if s.kind != "cut"} == {1e-2, 1e-3}
+    assert {s.learning_rate for s in recipe.students if s.kind != "cut"} == {1e-1, 1e-2, 1e-3}
 
 
 def test_a_teacher_that_is_no_model_cannot_be_cut() -> None:
     recipe = Recipe.model_validate(RAW | {"teacher": {"kind": "table", "path": "p.csv"}})
     assert "cut" not in {student.kind for student in recipe.students}
     assert not any(getattr(student, "teacher_embeddings", False) for student in recipe.students)
-    assert ladder(recipe, Path("absent")).students[0].kind == "hashed"
+
+
+def test_the_cheapest_rungs_are_hashed_and_two_of_them_stay_below_a_megabyte(tmp_path: Path) -> None:
+    """Of data with more n-grams than they keep, for six labels: the INT8 table and the hashes that ship with it."""
+    recipe = Recipe.model_validate(RAW | {"teacher": {"kind": "table", "path": "p.csv"}})
+    rungs = [student for student in ladder(recipe, tmp_path).students[:3] if isinstance(student, HashedStudent)]
+    assert [(rung.name, rung.width, rung.ngrams) for rung in rungs] == [
+        ("linear", 0, 2), ("hashed-small", 16, 2), ("hashed", 32, 2)
+    ]  # fmt: skip
+    assert [_bytes_in_int8(rung, tmp_path / rung.name) < 1e6 for rung in rungs] == [True, True, False]
+
+
+def _bytes_in_int8(student: HashedStudent, home: Path) -> int:
+    home.mkdir()
+    to_onnx(HashedNgrams(student.vocabulary, student.width, 6, 6).eval(), home / "model.onnx")
+    model = onnx.load(home / "model.onnx")
+    assert insert_pooled(model)
+    onnx.save(model, home / "model.onnx")
+    seen = np.unique(np.random.default_rng(1).integers(1 << 32, size=student.vocabulary, dtype=np.uint32))
+    Hashing.of(Sizes(student.ngrams), seen).save(home)
+    return sum(file.stat().st_size for file in home.iterdir())
 
 
 def test_the_ladder_goes_up_in_cost_and_leaves_out_cuts_that_cut_nothing(encoder: Path, tmp_path: Path) -> None:

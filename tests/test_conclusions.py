@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from understudy.answers import Answers, seed_key
+from understudy.answers import Answers, model_key, seed_key
 from understudy.benchmarking import compare
 from understudy.conclusions import (
     AGAINST_TEACHER,
     AGAINST_WORDS,
     WORTH,
     add_seeds,
+    add_validation,
     by_seed,
     chosen_seed,
     conclude,
@@ -53,7 +54,8 @@ def row(key: str) -> dict[str, Any]:
     scores = ANSWERS[key].scores(TRUTH, 100, SEED)
     return {
         "name": name, "role": MODELS[key][0], "variant": variant, "bytes": 2 if variant == "int8" else 8,
-        "path": f"somewhere/{key}", "metrics": {"test": {name: one.to_dict() for name, one in scores.items()}},
+        "path": f"somewhere/{key}", "temperature": 1.0,
+        "metrics": {"test": {name: one.to_dict() for name, one in scores.items()}},
     }  # fmt: skip
 
 
@@ -158,6 +160,20 @@ def test_the_file_to_ship_is_the_best_on_validation_then_the_earlier() -> None:
     assert list(runs) == [13, 14, 15]
     assert chosen_seed({1: runs[13], 2: runs[15]}, TRUTH, "accuracy")[0] == 2
     assert chosen_seed({2: runs[15], 1: runs[15]}, TRUTH, "accuracy")[0] == 2
+
+
+def test_a_row_has_what_its_file_that_ships_scores_on_validation() -> None:
+    known = ANSWERS | FURTHER
+    _, rows = concluded(known)
+    logits = {key: one.logits for key, one in known.items() if not key.startswith("b/")}
+    add_validation(rows, logits, TRUTH, ("accuracy", 400, SEED), "single")
+    found = {model_key(row): row.get("validation") for row in rows}
+    assert rows[2]["seeds"]["ships"] == 15
+    for key, shipped in (("a/int8", "a/int8/seed-15"), ("teacher/fp32", "teacher/fp32")):
+        assert found[key] is not None and found[key]["n"] == N
+        assert found[key]["value"] == np.mean(known[shipped].labels == TRUTH)
+        assert found[key]["ci95"][0] < found[key]["value"] < found[key]["ci95"][1]
+    assert found["b/int8"] is None
 
 
 def test_equal_seeds_have_no_spread() -> None:

@@ -110,6 +110,7 @@ def test_the_texts_are_learnt_and_the_classifier_starts_from_that(data: Path, en
     assert len(losses) == 6
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] < losses[0] - 0.5
+    assert found["val_nll_before"] > losses[0]
     assert found["texts"] == sum(len(read_split(data / f"{name}.parquet", name)) for name in ("train", "unlabeled"))
     assert weights(plain) != weights(adapted)
     assert len(adapted.measurements["history"]) == 1
@@ -128,6 +129,7 @@ def test_a_killed_adaptation_goes_on_to_equal_weights(
     found = teach(data, tmp_path / "broken", encoder, mlm_epochs=2)
     assert weights(found) == weights(expected)
     assert found.measurements["mlm"]["history"] == expected.measurements["mlm"]["history"]
+    assert found.measurements["mlm"]["val_nll_before"] == expected.measurements["mlm"]["val_nll_before"]
 
 
 @pytest.mark.usefixtures("mask")

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from making import moments
-from understudy.artifact import Artifact
+from understudy.artifact import Artifact, Plan, writing
 from understudy.config import Recipe, load_recipe
 from understudy.errors import DataError, RecipeError
 from understudy.estimating import estimate
-from understudy.pipeline import plan, run
+from understudy.pipeline import _trainings, plan, run
 from understudy.progress import Silent
 from understudy.quantization import GateRefusedError, quantize
 from understudy.students import only
@@ -73,6 +73,18 @@ def test_variants_and_controls_are_those_of_the_recipe(workshop: Path, tmp_path:
     assert steps() - steps(variants=["fp32", "int8"]) == {
         step for name in names for step in (f"students/{name}/fp16", f"students/{name}/fp16 calibrated")
     }
+
+
+def test_the_results_hold_what_became_of_every_training(workshop: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(workshop / "recipe.toml").model_copy(update={"controls": "none"})
+    stages: dict[str, Any] = {"gold_stage": {"kept": True}, "quantized_stage": {"kept": False}, "mlm": {"texts": 3}}
+    measured = {"history": [], "best_epoch": 1, "seconds": 2.0, **stages}
+    for home in ("teacher", *(f"students/{student.name}/torch" for student in recipe.students)):
+        with writing(tmp_path / home, Plan("train", {}, {}, 1), "model") as draft:
+            draft.measurements = measured | {"steps": 7}
+    found = _trainings(recipe, tmp_path)
+    assert [training.pop("name") for training in found] == ["teacher", *(s.name for s in recipe.students)]
+    assert found == [measured | {"warnings": []}] * len(found)
 
 
 def test_further_seeds_and_hard_label_twins_have_steps_of_their_own(workshop: Path, tmp_path: Path) -> None:

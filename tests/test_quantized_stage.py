@@ -24,6 +24,7 @@ from understudy.config import (
     TransformerStudent,
 )
 from understudy.data.storing import read_split
+from understudy.data.task import Split
 from understudy.errors import RecipeError, WorkError
 from understudy.quantization import LADDER, quantize
 from understudy.tokenization import TextEncoder
@@ -96,6 +97,21 @@ def test_the_file_computes_what_was_simulated_whatever_the_batch(finished_run: P
     assert moved > 1e-3
     assert np.mean(difference < 1e-5) > 0.9
     assert difference.max() < moved
+
+
+def test_the_ranges_are_measured_on_as_many_texts_as_the_setting_says(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts, observe = list[int](), ranges.observe
+
+    def counted(proto: onnx.ModelProto, encoder: TextEncoder, train: Split, samples: int, seed: int) -> Any:
+        counts.append(samples)
+        return observe(proto, encoder, train, samples, seed)
+
+    monkeypatch.setattr(ranges, "observe", counted)
+    distilled(finished_run, tmp_path / "torch", cnn())
+    assert f"measured on {counts.pop()} training texts" in str(TextCNNStudent.model_fields["quant_epochs"].description)
+    assert not counts
 
 
 def test_gradients_pass_where_the_range_does_not_clip() -> None:

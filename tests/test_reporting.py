@@ -34,6 +34,7 @@ PICTURES = (
     "accuracy.png", "tradeoff.png", "size.png", "training.png", "confusion.png", "calibration-reliability.png",
     "risk-coverage.png", "teacher_vs_student_accuracy.png", "teacher_vs_student_label_distribution.png",
 )  # fmt: skip
+TITLE = "Stages before and after a training"
 FILES = {"report.html", "report.md", "report.txt", "results.json", "calibration.csv", *PICTURES}
 
 
@@ -237,6 +238,68 @@ def test_the_best_student_is_chosen_on_validation(results: Score) -> None:
     run["history"][run["best_epoch"] - 1]["val_accuracy"] = 0.99
     assert findings(changed)[0].startswith("Best student: small/int8, chosen on validation.")
     assert "chosen on the test split itself" in findings(changed | {"training": []})[0]
+
+
+def test_answers_on_validation_choose_the_best_student_where_they_are_stored(
+    results: Score, benchmark: Path, written: Callable[[Score], tuple[str, str]], tmp_path: Path
+) -> None:
+    """Before the training histories, which a cascade and what was trained elsewhere lack; the test split has no say."""
+    changed = copy.deepcopy(results)
+    run = next(run for run in changed["training"] if run["name"] == "small")
+    run["history"][run["best_epoch"] - 1]["val_accuracy"] = 0.99
+    model(changed, "textcnn/int8")["metrics"]["test"]["accuracy"]["value"] = 1.0
+    for training in (changed["training"], []):
+        assert "Best student: cut3/int8, chosen on validation." in written(changed | {"training": training})[1]
+    students = ("cut3/int8", "small/int8", "textcnn/int8")
+    for key, value in zip(students, (0.7, 0.8, 0.6), strict=True):
+        model(changed, key)["validation"] = {"value": value, "ci95": [0.5, 0.9], "n": 200}
+    assert findings(changed | {"training": []})[0].startswith("Best student: small/int8, chosen on validation.")
+    del model(changed, "small/int8")["validation"]
+    shutil.rmtree(tmp_path / "benchmark/val")
+    shutil.copytree(benchmark, tmp_path / "benchmark", dirs_exist_ok=True, ignore=lambda _, names: {"val"} & {*names})
+    source = tmp_path / "benchmark"
+    (source / "results.json").write_text(json.dumps(changed | {"training": []}))
+    write_report(source, tmp_path / "report")
+    said = (tmp_path / "report/report.md").read_text()
+    assert "Best student: textcnn/int8, chosen on the test split itself" in said
+
+
+def test_what_became_of_other_stages_is_said(results: Score, written: Callable[[Score], tuple[str, str]]) -> None:
+    changed = copy.deepcopy(results)
+    teacher, cut = (next(run for run in changed["training"] if run["name"] == name) for name in ("teacher", "cut3"))
+    history = [{"epoch": epoch, "val_nll": loss} for epoch, loss in ((1, 3.0), (2, 2.5), (3, 2.6))]
+    teacher["mlm"] = {"history": history, "texts": 1234, "seconds": 1.0, "val_nll_before": 10.25}
+    cut["gold_stage"] = {"kept": False, "val_nll_before": 0.3121, "val_nll_after": 0.3122}
+    cut["quantized_stage"] = {"kept": True, "val_nll_before": 0.3131, "val_nll_after": 0.3094}
+    html, markdown = written(changed)
+    rows = [
+        ("teacher", "masked tokens of 1,234 texts", "10.2500", "2.5000", "epoch 2 of 3 kept"),
+        ("cut3", "gold labels alone", "0.3121", "0.3122", "taken back"),
+        ("cut3", "INT8 simulated", "0.3131", "0.3094", "kept"),
+    ]
+    for row in rows:
+        assert f"| {' | '.join(row)} |" in markdown
+    assert [re.findall(r"<t[hd][^>]*>([^<]*)", row) for row in rows_of(html, TITLE)[1:]] == [list(row) for row in rows]
+    del teacher["mlm"]["val_nll_before"]  # not measured by an older version
+    changed["recipe"]["seeds"] = 2
+    _, markdown = written(changed)
+    assert "| teacher | masked tokens of 1,234 texts | – | 2.5000 | epoch 2 of 3 kept |" in markdown
+    assert "Of several seeds, the first." in markdown
+    plain = written(results)
+    assert TITLE not in plain[0] and TITLE not in plain[1]
+
+
+def test_a_card_says_what_became_of_later_stages(results: Score) -> None:
+    changed = copy.deepcopy(results)
+    cut = next(run for run in changed["training"] if run["name"] == "cut3")
+    cut["gold_stage"] = {"kept": False, "val_nll_before": 0.3121, "val_nll_after": 0.3122}
+    cut["quantized_stage"] = {"kept": True, "val_nll_before": 0.3131, "val_nll_after": 0.3094}
+    card = model_card(changed, model(changed, "cut3/int8"))
+    gold = "from gold labels alone: its validation NLL went from 0.3121 to 0.3122, and the stage was taken back."
+    int8 = "with INT8 simulated: its validation NLL went from 0.3131 to 0.3094, and the stage was kept."
+    assert card.index(f"It then learned on {gold}") < card.index(f"It then learned on {int8}")
+    for other in (model_card(results, model(results, "cut3/int8")), model_card(changed, model(changed, "small/int8"))):
+        assert "learned on" not in other
 
 
 def test_who_was_still_learning_is_said(results: Score) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from understudy import hashing
 from understudy.artifact import Artifact
 from understudy.data.storing import read_split
 from understudy.data.task import Split
@@ -39,8 +41,26 @@ def test_the_share_is_of_the_tokens_that_the_model_reads() -> None:
 
 def test_a_vocabulary_that_knows_everything_has_no_share() -> None:
     assert unknown_shares(encoder(None), split_of(TEXTS)) is None
-    ngrams = Hashing.of(Sizes(), np.array([7], dtype=np.uint32))  # drops what it lacks
-    assert unknown_shares(TextEncoder(ngrams, TextConfig((), 16)), split_of(TEXTS)) is None
+    letters = of_ngrams(Sizes(1, (3,)))  # reads parts of a word that it lacks
+    assert unknown_shares(letters, split_of(TEXTS)) is None
+
+
+@pytest.mark.parametrize(
+    "fast", [pytest.param(True, marks=pytest.mark.skipif(not hashing.fast(), reason="no C")), False]
+)
+def test_a_student_of_ngrams_lacks_the_words_without_one(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as the tokenizer of words finds; that "a film" is no known pair does not count."""
+    monkeypatch.setattr(hashing, "fast", lambda: fast)
+    texts = [*TEXTS, "A film!", ""]
+    found = unknown_shares(of_ngrams(Sizes(2)), split_of(texts))
+    assert found is not None and found.tolist() == [0, 0.5, 1, 0.1, 1 / 3, 0]
+    cut = unknown_shares(of_ngrams(Sizes(2), max_length=9), split_of(texts))
+    assert cut is not None and cut.tolist() == [0, 0.5, 1, 0, 1 / 3, 0]
+
+
+def of_ngrams(sizes: Sizes, max_length: int = 16) -> TextEncoder:
+    known = Hashing.of(sizes, hashing.all_hashes(sizes, ["a lovely film"], 100))
+    return TextEncoder(known, TextConfig((), max_length))
 
 
 def test_every_artifact_has_its_own_vocabulary(finished_run: Path) -> None:

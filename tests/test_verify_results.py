@@ -110,6 +110,20 @@ def test_an_edited_figure_is_the_only_complaint(file: Path, name: str, path: str
     assert complaint.startswith(f"{file}: {name} {path}: ")
 
 
+def test_a_score_on_validation_follows_from_the_logits_there(file: Path) -> None:
+    """The test split, for once, stands for validation."""
+    shutil.copytree(file.parent, file.parent / "val", ignore=lambda _, names: {*names} - {"labels.npz", "logits"})
+    shutil.copytree(file.parent / "logits", file.parent / "val/logits", dirs_exist_ok=True)
+    results = _read(file)
+    for row in results["models"]:
+        row["validation"] = row["metrics"]["test"]["accuracy"]
+    _write(file, results)
+    assert verify_results.check(file)[1] == []
+    _edit(file, "cut3/fp32", "validation.ci95.0", 1e-8)
+    _, (complaint,) = verify_results.check(file)
+    assert complaint.startswith(f"{file}: cut3/fp32 validation.ci95.0: ")
+
+
 def test_a_missing_and_an_invented_figure_are_found(file: Path) -> None:
     results = _read(file)
     metrics = results["models"][1]["metrics"]["test"]

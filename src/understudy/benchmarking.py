@@ -20,7 +20,7 @@ from .answers import Answers, model_key, noted
 from .artifact import Artifact, Plan, finished, writing
 from .calibration_metrics import calibration_study
 from .classifier import DEFER_BELOW, decision_of, note_on_arithmetic
-from .conclusions import add_seeds, compared, conclude
+from .conclusions import add_seeds, add_validation, compared, conclude
 from .conclusions import compare as compare
 from .config import BenchmarkConfig
 from .controls import Control, bag_of_words, majority
@@ -87,7 +87,9 @@ def benchmark(
         rows += [_describe_control(control) for control in controls]
         _add_quality(rows, answers, test, source.task, config, seed)
         _add_calibration(rows, answers, known, test, val, config, seed)
-        _add_seeds(rows, entries, answers, known, (val, test), (source.task.metric, config.bootstrap, seed), out.parent)
+        drawn = (source.task.metric, config.bootstrap, seed)
+        _add_seeds(rows, entries, answers, known, (val, test), drawn, out.parent)
+        add_validation(rows, known, val.labels, drawn, source.task.kind)
         pipeline = _add_speed(rows, firsts, None if lead else teacher, data, test, config, progress)
         comparisons = compared(firsts, answers, test, source.task, config.bootstrap, seed)
         conclude(comparisons, rows, answers, test.labels, source.task.metric, config.bootstrap, seed, config.margin)

@@ -9,16 +9,17 @@ The test split is not opened.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from . import speed
-from .answers import Answers
+from .answers import Answers, seed_key
 from .artifact import Artifact, Plan, finished, writing
 from .classifier import decision_of
+from .conclusions import by_seed, chosen_seed
 from .config import CutStudent, Recipe, StudentConfig, TeacherConfig
 from .data.storing import read_split
 from .data.task import Split
@@ -29,7 +30,7 @@ from .progress import Progress
 from .reporting import try_in_words
 from .sizes import Size, student_size
 from .soft_labels import read_labels
-from .students import variants_of
+from .students import seeded, variants_of
 from .variants import place
 
 
@@ -74,13 +75,21 @@ def place_of_try(student: StudentConfig) -> str:
 def settings_of_try(student: StudentConfig, recipe: Recipe) -> dict[str, Any]:
     """What a try depends on beside the files and the data."""
     timed = recipe.benchmark.model_dump(include={"speed_texts", "repeats", "bootstrap", "provider"})
-    return {"student": student.model_dump(), "variants": variants_of(student, recipe), **timed}
+    seeds = {"seeds": recipe.seeds} if recipe.seeds > 1 else {}
+    return {"student": student.model_dump(), "variants": variants_of(student, recipe), **timed, **seeds}
 
 
 def try_out(student: StudentConfig, recipe: Recipe, out: Path, data: Path, progress: Progress) -> Artifact:
-    """Measure the files of a student on validation: the task metric, what it is of the teacher's, size and speed."""
-    places = [out / place(student.name, variant) for variant in variants_of(student, recipe)]
-    entries = [Entry(student.name, "student", home) for home in places if home.exists()]  # others were refused
+    """Measure the files of a student on validation: the task metric, what it is of the teacher's, size and speed.
+
+    Of several seeds, the file that validation chooses, which is the one to ship.
+    """
+    entries = [
+        Entry(student.name, "student", home, seed=again.seed if below else None)
+        for below, again in seeded(recipe)
+        for variant in variants_of(student, recipe)
+        if (home := out / place(student.name + below, variant)).exists()  # others were refused
+    ]
     source, labels = Artifact.load(data, "data"), Artifact.load(out / "labels", "labels")
     inputs = {entry.key: f"{entry.artifact.digest}:{decision_of(entry.artifact)}" for entry in entries}
     inputs |= {"data": source.digest, "labels": labels.digest}
@@ -107,16 +116,32 @@ def _measured(
     config = recipe.benchmark
     drawn = (recipe.task.metric, config.bootstrap, recipe.seed)
     rows = np.random.default_rng(0).permutation(len(val))[: config.speed_texts]
-    runners = [speed.artifact_runner(entry.artifact, config.provider) for entry in entries]
     texts = [val.texts[row] for row in rows]
     with progress.track("measure on validation", len(entries) + len(speed.BATCHES)) as advance:
-        speeds = speed.measure(runners, texts, [1], config.repeats, advance)
-        found = []
-        for entry, timed in zip(entries, speeds, strict=True):
+        answers = {}
+        for entry in entries:
             logits = speed.logits_of(entry.artifact, val.texts, config.provider)
-            answers, size = Answers(logits, decision_of(entry.artifact)), entry.artifact.bytes_of(*entry.artifact.files)
-            found.append(candidate(entry.key, answers, teacher, val.labels, size, timed.rows, drawn))
+            answers[entry.key] = Answers(logits, decision_of(entry.artifact))
             advance(1)
+        ships = _ships(entries, answers, val, recipe)
+        runners = [speed.artifact_runner(entry.artifact, config.provider) for entry in ships.values()]
+        speeds = speed.measure(runners, texts, [1], config.repeats, advance)
+    return [
+        candidate(
+            key, answers[entry.key], teacher, val.labels, entry.artifact.bytes_of(*entry.artifact.files), timed.rows,
+            drawn,
+        )
+        for (key, entry), timed in zip(ships.items(), speeds, strict=True)
+    ]  # fmt: skip
+
+
+def _ships(entries: Sequence[Entry], answers: Mapping[str, Answers], val: Split, recipe: Recipe) -> dict[str, Entry]:
+    """By name/variant the file of the seed that validation chooses, as the benchmark will."""
+    files = {entry.key: entry for entry in entries}
+    found = {}
+    for key in (entry.key for entry in entries if entry.seed is None):
+        seed, _ = chosen_seed(by_seed(key, answers, recipe.seed), val.labels, recipe.task.metric)
+        found[key] = files.get(seed_key(key, seed), files[key])
     return found
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from .answers import Answers, model_key, replicates, seed_key
-from .data.task import Labels, Split, Task
+from .answers import Answers, decision_from, model_key, replicates, seed_key, shipped
+from .data.task import Kind, Labels, Split, Task
 from .entries import Entry
 from .estimates import percentile
 from .kinds import OF_TEXTS, TWINS
-from .metrics import mcnemar, paired_difference
+from .metrics import mcnemar, paired_difference, task_score
 from .significance import differences, holm, lower_bound, over_seeds, score_bound, two_sided
 
 AGAINST_TEACHER, AGAINST_WORDS, WORTH = (
@@ -89,6 +89,24 @@ def add_seeds(
             "metrics": seed_metrics(runs, test, resamples, seed),
             "ships": ships, "validation": values,
         }  # fmt: skip
+
+
+def add_validation(
+    rows: Sequence[Row],
+    logits: Mapping[str, np.ndarray[Any, Any]],
+    truth: Labels,
+    drawn: tuple[str, int, int],
+    kind: Kind,
+) -> None:
+    """Add to each row the task metric, on validation, of its file that ships, if that one's `logits` there are known.
+
+    Whatever names a best student goes by it. `drawn`: metric, bootstrap resamples, seed.
+    """
+    for row in rows:
+        key, file = shipped(row)
+        if key in logits:
+            answers = Answers(logits[key], decision_from(file, kind))
+            row["validation"] = task_score(truth, answers.labels, *drawn).to_dict()
 
 
 def conclude(

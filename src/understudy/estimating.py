@@ -182,7 +182,7 @@ def _work(recipe: Recipe, rows: Mapping[str, float], teacher: Size, students: Ma
         work[f"{home}/torch"] = (3 * transfer + rows["val"]) * _passes(student) * size.per_token
         work |= {f"{home}/{variant}": 3 * rows["val"] * size.per_token for variant in files}
         measured += ((rows["val"] + rows["test"]) * recipe.seeds + timed) * len(files) * size.per_token
-        tries[f"tries/{student.name}"] = (rows["val"] + timed) * len(files) * size.per_token
+        tries[f"tries/{student.name}"] = (rows["val"] * recipe.seeds + timed) * len(files) * size.per_token
     for twin in twins(recipe):
         work[f"controls/{twin.name}/torch"] = work[f"students/{twin.student.name}/torch"]
     for name, products in [*work.items()]:

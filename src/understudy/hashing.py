@@ -131,6 +131,16 @@ class Hashing:
             found += [ids[a:b] if b > a else _NOTHING for a, b in zip([0, *ends], ends, strict=False)]
         return found
 
+    def unknown_shares(self, texts: Sequence[str], max_words: int) -> NDArray[np.float64]:
+        """Of each text's first words the share that has no n-gram of its own among those that are kept."""
+        shares = [np.zeros(0)]
+        for joined, count in _joined(texts):
+            words, counts = (in_c if fast() else in_numpy)(Sizes(), joined, count, max_words)
+            lacks = ~np.isin(words.astype(np.uint32) >> np.uint32(16 - self.bits), self.hashes)
+            of = np.repeat(np.arange(count), counts)
+            shares.append(np.bincount(of, lacks, minlength=count) / np.maximum(1, counts))
+        return np.concatenate(shares)
+
 
 _NOTHING = np.zeros(1, np.int64)
 

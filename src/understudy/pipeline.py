@@ -298,12 +298,12 @@ def _measure(
 
 
 def _trainings(recipe: Recipe, out: Path) -> list[dict[str, Any]]:
-    """The history and the warnings of every training in the run."""
+    """The history and the warnings of every training in the run, and what became of its stages before and after."""
     homes = {"teacher": out / "teacher"} if isinstance(recipe.teacher, TeacherConfig) else {}
     homes |= {student.name: out / "students" / student.name / "torch" for student in recipe.students}
     homes |= {twin.name: out / "controls" / twin.name / "torch" for twin in twins(recipe)}
     trained = {name: Artifact.load(home, "model") for name, home in homes.items()}
-    keys = ("history", "best_epoch", "seconds", "gold_stage", "quantized_stage")
+    keys = ("history", "best_epoch", "seconds", "gold_stage", "quantized_stage", "mlm")
     return [
         {
             "name": name,

@@ -10,6 +10,8 @@ from typing import Any
 
 _WORDS = {"dropout": 0.3, "epochs": 10, "learning_rate": 1e-3}
 _RUNGS: tuple[dict[str, Any], ...] = (
+    {"name": "linear", "kind": "hashed", "width": 0, "epochs": 3, "batch_size": 128, "learning_rate": 1e-1},
+    {"name": "hashed-small", "kind": "hashed", "width": 16, "vocabulary": 40_000, "epochs": 10, "learning_rate": 1e-2},
     {"name": "hashed", "kind": "hashed", "epochs": 10, "learning_rate": 1e-2},
     {"name": "textcnn-small", "kind": "textcnn", "width": 64, "filters": 32, "vocabulary": 8000, **_WORDS},
     {"name": "gated-cnn", "kind": "gated-cnn", "width": 64, "channels": 64, "pooling": "max_mean", **_WORDS},

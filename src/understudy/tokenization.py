@@ -48,13 +48,13 @@ class TextEncoder:
 
         If they are n-grams, max_length is the number of words.
         """
-        cleaned = [self._cleaned(text) for text in texts]
+        cleaned = [self.cleaned(text) for text in texts]
         if isinstance(self.tokenizer, Hashing):
             return self.tokenizer.encode(cleaned, self.text.max_length)
         rows = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(cleaned)]
         return [np.array(self._cut(ids) or [0], dtype=np.int64) for ids in rows]
 
-    def _cleaned(self, text: str) -> str:
+    def cleaned(self, text: str) -> str:
         """The normalised text, without what is certainly cut off."""
         limit = self.text.max_length * _CHARACTERS_PER_TOKEN
         if self.text.truncation == "head":

@@ -1,7 +1,7 @@
 """What test texts are like: how long they are, and how much of them each vocabulary lacks; stored by example id.
 
 traits.npz: ids, words (separated by white space), and for every file of a model unknown/NAME-VARIANT, the share of a
-text's tokens that its vocabulary does not know.
+text's tokens, or of its words where these are hashed, that its vocabulary does not know.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ Shares = NDArray[np.float64]
 def traits(split: Split, artifacts: Mapping[str, Artifact]) -> dict[str, NDArray[Any]]:
     """The arrays of traits.npz, rows in the split's order; `artifacts` by key, name/variant.
 
-    A model whose tokenizer has no token for what it does not know, such as one of n-grams, has no array, nor has a
-    cascade, whose members have tokenizers of their own.
+    A model whose tokenizer has no token for what it does not know has no array, nor has a cascade, whose members have
+    tokenizers of their own.
     """
     found: dict[str, NDArray[Any]] = {
         "ids": np.array(split.ids), "words": np.array([len(text.split()) for text in split.texts], dtype=np.int64)
@@ -51,10 +51,13 @@ def traits(split: Split, artifacts: Mapping[str, Artifact]) -> dict[str, NDArray
 def unknown_shares(encoder: TextEncoder, split: Split) -> Shares | None:
     """Of each text the share of the tokens that the model reads, special ones apart, that stand for anything unknown.
 
-    None for a vocabulary that knows everything, as one of bytes does, and one of n-grams, which drops what it lacks.
+    Of a vocabulary of n-grams, which drops what it lacks, the share of the words without one. None for a vocabulary
+    that knows everything, as one of bytes does, and for one of n-grams of bytes, which reads parts of such words.
     """
     if isinstance(encoder.tokenizer, Hashing):
-        return None
+        cleaned = [encoder.cleaned(text) for text in split.texts]
+        parts = encoder.tokenizer.sizes.bytes
+        return None if parts else encoder.tokenizer.unknown_shares(cleaned, encoder.text.max_length)
     model = json.loads(encoder.tokenizer.to_str())["model"]
     unknown = model.get("unk_id")
     if unknown is None and model.get("unk_token") is not None:

@@ -15,7 +15,7 @@ from .view import Model, Results, shown
 _TWINS = tuple(f"-{twin}" for twin in TWINS)
 _SPLITS = {"val": "validation", "test": "test"}
 _SHARES = ("confidence", "ece")  # given in percent
-_RESAMPLES = 2000  # where a result file does not say
+RESAMPLES = 2000  # where a result file does not say
 
 
 def with_studies(results: dict[str, Any], splits: Mapping[str, tuple[Any, Mapping[str, Any]]]) -> None:
@@ -23,7 +23,7 @@ def with_studies(results: dict[str, Any], splits: Mapping[str, tuple[Any, Mappin
 
     `splits`: labels and logits by model key, of those splits whose logits were stored.
     """
-    resamples = (results["recipe"].get("benchmark") or {}).get("bootstrap", _RESAMPLES)
+    resamples = (results["recipe"].get("benchmark") or {}).get("bootstrap", RESAMPLES)
     for model in _candidates(results):
         if model.get("calibration_study"):
             continue

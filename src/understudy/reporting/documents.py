@@ -17,6 +17,7 @@ from .columns import as_text
 from .devices import device_table, gpu_table, place
 from .findings import sentences
 from .formats import compact, digits, escape_markdown, megabytes, percent, plain, toml
+from .later_stages import later_stages, stages_table
 from .proofs import seeds_table, worth_table
 from .tables import (
     calibration_table,
@@ -47,7 +48,8 @@ def model_card(results: Results, model: Model) -> str:
         **described(results), model=chosen, twin=twin, file=file, made=made, teacher=teacher_of(results) or {"key": ""},
         term=SOFT_TERMS[made.get("loss", "kl")], loss=whole_loss(made, results["kind"]),
         metadata=_metadata(results, chosen), several=results["kind"] == "multi",
-        place=place(results, chosen), on_gpu=gpu_table({"models": [chosen]}).rows,
+        stages=later_stages(results, chosen["name"]), place=place(results, chosen),
+        on_gpu=gpu_table({"models": [chosen]}).rows,
     )  # fmt: skip
 
 
@@ -93,7 +95,7 @@ def described(results: Results) -> dict[str, Any]:
         "answers": [seeds_table(results), worth_table(results), *class_tables(results), comparison_table(results)],
         "confidence": [*study_tables(results), calibration_table(results)],
         "measured": [threshold_table(results), speed_table(results), device_table(results), gpu_table(results)],
-        "data": data_tables(results),
+        "data": [*data_tables(results), stages_table(results)],
     }
     filled = {name: [table for table in tables if table.rows] for name, tables in details.items()}
     return {

@@ -69,7 +69,7 @@ def slice_table(evidence: Evidence, found: list[Slice], student: Model, teacher:
         f"texts {percent(ours, 1).text} and {percent(theirs, 1).text}. {len(found)} slices of at least {FEWEST} texts "
         "were looked at; the intervals hold for all of them together with 95 % (Bonferroni): only one that lies below "
         "0 shows a loss. Words are parted by white space; unknown: of the tokens that the student reads, those that "
-        "its vocabulary lacks."
+        "its vocabulary lacks; of hashed n-grams, of the words."
     )
     columns = [Cell("Texts"), Cell("n"), Cell("Student", "%"), Cell("Teacher", "%"), Cell("Difference", "points")]
     return Table(f"Where {student['key']} loses most against {teacher['key']}", note, columns, rows)

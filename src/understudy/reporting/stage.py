@@ -11,13 +11,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ..answers import model_key
+from ..answers import model_key, shipped
 from ..artifact import Artifact, Plan, finished, writing
+from ..conclusions import add_validation
 from ..errors import ArtifactError, MissingExtraError
 from ..files import sha256_of_file, write_csv
 from ..progress import Progress, Silent
 from ..recording import read_logits, read_results
-from .calibration import studied, study_rows, with_studies
+from .calibration import RESAMPLES, studied, study_rows, with_studies
 from .documents import described, template
 from .examples import read_examples
 from .mistakes import mistakes
@@ -128,11 +129,14 @@ def calibration_report(directory: Path, out: Path | None = None) -> Results:
 
 
 def _evidence(benchmark: Path, results: dict[str, Any]) -> Evidence:
-    """Labels and logits of a benchmark's directory beside its results, which get the studies that they lack."""
+    """Labels and logits of a benchmark's directory beside its results, which get the figures that they lack."""
     keys = [model_key(row) for row in results["models"]]
     splits = {"test": read_logits(benchmark, keys)}
     if (benchmark / "val" / "labels.npz").exists():
-        splits["val"] = read_logits(benchmark / "val", keys)
+        splits["val"] = read_logits(benchmark / "val", [*keys, *(shipped(row)[0] for row in results["models"])])
+        lacking, (truth, logits) = [row for row in results["models"] if not row["validation"]], splits["val"]
+        drawn = (results["task_metric"], results.get("bootstrap", RESAMPLES), results["seed"])
+        add_validation(lacking, logits, truth, drawn, results["kind"])
     with_studies(results, splits)
     return Evidence(
         results["models"], results["training"], results["labels"], results["task_metric"], *splits["test"],

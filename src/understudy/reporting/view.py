@@ -109,6 +109,7 @@ def _derived(model: Model, metric: str) -> Model:
         "calibration",
         "path",
         "temperature",
+        "validation",
     )
     model = {**dict.fromkeys(optional), "per_class": [], "warnings": [], **model}
     score = (model["metrics"].get("test") or {}).get(metric) or {}
@@ -179,13 +180,23 @@ def shown(results: Results) -> list[Model]:
 
 
 def best_student(results: Results) -> tuple[Model | None, str]:
-    """The best of the shown students and the split that it was chosen on: validation where every history has it."""
+    """The best of the shown students and the split that it was chosen on.
+
+    By their answers on validation; where those of one are not known, by what every training noted there, else on test.
+    """
     students = [m for m in shown(results) if m["role"] == "student" and m["value"] is not None]
+    stored = {model["key"]: (model["validation"] or {}).get("value") for model in students}
+    for scores in (stored, _when_trained(results, students)):
+        if None not in scores.values():
+            return max(students, key=lambda m: (scores[m["key"]], -(m["bytes"] or 0)), default=None), "val"
+    return max(students, key=lambda model: model["value"], default=None), "test"
+
+
+def _when_trained(results: Results, students: Sequence[Model]) -> dict[str, float | None]:
+    """By model key the task metric on validation in the epoch that the training kept."""
     name = f"val_{results['task_metric']}"
     found = {
         run["name"]: next((row.get(name) for row in run["history"] if row["epoch"] == run["best_epoch"]), None)
         for run in results["training"]
     }
-    if all(found.get(model["name"]) is not None for model in students):
-        return max(students, key=lambda model: (found[model["name"]], -(model["bytes"] or 0)), default=None), "val"
-    return max(students, key=lambda model: model["value"], default=None), "test"
+    return {model["key"]: found.get(model["name"]) for model in students}

@@ -22,7 +22,7 @@ from ..data.task import Labels
 from ..errors import RecipeError
 from ..progress import Progress
 from ..tokenization import TextEncoder
-from .loop import Examples, fit
+from .loop import Examples, choose_device, fit, infer
 from .losses import Batch
 from .networks import Network
 
@@ -100,6 +100,8 @@ def adapt(
     own = {name: getattr(config, name) for name in OptimizationConfig.model_fields}
     peak = config.mlm_learning_rate or config.learning_rate
     changes = {"epochs": config.mlm_epochs, "learning_rate": peak, "stop_metric": "nll", "keep_epochs": False}
+    device = choose_device(config.device)
+    before = _judge(infer(module.to(device), val.tokens, network.pad_id, device), val.labels)["nll"]
     work = draft.work / "mlm"
     work.mkdir(exist_ok=True)
     result = fit(
@@ -107,7 +109,9 @@ def adapt(
         work=work, progress=progress, description="learn the texts", judge=_judge,
     )  # fmt: skip
     network.module.cpu()
-    draft.measurements["mlm"] = {"history": result.history, "texts": len(train.tokens), "seconds": result.seconds}
+    draft.measurements["mlm"] = {
+        "history": result.history, "val_nll_before": before, "texts": len(train.tokens), "seconds": result.seconds
+    }  # fmt: skip
 
 
 def _objective(loss: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

@@ -17,8 +17,9 @@ from torch import nn
 from .. import ranges
 from ..artifact import Draft, TextConfig
 from ..classifier import MODEL_FILE
-from ..config import QuantizeConfig, StudentConfig
+from ..config import StudentConfig
 from ..data.task import Split
+from ..distill_settings import RANGE_TEXTS
 from ..progress import Progress
 from ..tokenization import TextEncoder
 from . import later_stage
@@ -47,12 +48,12 @@ def learn_quantized(
 ) -> None:
     """Learn on with INT8 simulated; with the weights, if validation likes them, the ranges are noted in the draft.
 
-    The ranges are those that `quantize` would choose for the student as it came, from texts of `train`.
+    The ranges are those that `quantize` would choose for the student as it came, from RANGE_TEXTS texts of `train`.
     """
     proto = _graph(network.module)
     places = find_places(network.module, proto, config.name)
     encoder = TextEncoder(network.tokenizer, text)
-    observed = ranges.observe(proto, encoder, train, QuantizeConfig().samples, seed)
+    observed = ranges.observe(proto, encoder, train, RANGE_TEXTS, seed)
     intervals = [interval for interval, _ in ranges.best(proto, observed)]
     simulated = FakeQuantized(network.module, places, intervals)
     peak = config.quant_learning_rate or config.learning_rate / 10

@@ -110,7 +110,7 @@ def write_data(raw: dict[str, Any], directory: Path) -> None:
 
 def smaller(raw: dict[str, Any], models: dict[str, str]) -> Recipe:
     """The recipe with tiny models, short trainings and few timed texts; everything else as it is written."""
-    sections = [raw["teacher"], raw["distill"], *raw.get("students", [])]
+    sections = [raw["teacher"], raw.get("distill", {}), *raw.get("students", [])]
     for section in sections:
         section.update({key: value for key, value in SMALLER.items() if key in section})
         if "model" in section:

@@ -202,7 +202,7 @@ def _beside_teacher(run: Run, row: dict[str, Any]) -> dict[str, Any]:
     student, teacher = run.predictions(_key(row)), run.predictions(_key(run.teacher))
     kept = retention(run.labels, student, teacher, run.results["task_metric"], *run.resampling)
     return {
-        "compression_ratio": run.teacher["bytes"] / row["bytes"] if row["bytes"] else None,
+        "compression_ratio": run.teacher["bytes"] / row["bytes"] if run.teacher["bytes"] and row["bytes"] else None,
         "retention": kept.to_dict(),
         "agreement": agreement(student, teacher).to_dict(),
     }

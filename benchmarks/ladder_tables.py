@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from understudy.answers import model_key
 from understudy.kinds import HARD_LABEL, NO_TEACHER
 
 Row = Mapping[str, Any]
@@ -31,14 +32,14 @@ def ladder(results: Row) -> Table:
 def worth(results: Row) -> Table:
     """Each student's gain over its twins, the bag of words and the teacher, in points."""
     pairs = {(pair["first"], pair["second"]): pair for pair in results["comparisons"]}
-    teacher = next(_key(model) for model in results["models"] if model["role"] == "teacher" and model["metrics"])
+    teacher = next(model_key(model) for model in results["models"] if model["role"] == "teacher" and model["metrics"])
     rows = []
     for model in results["models"]:
         if model["role"] != "student" or not _ships(model):
             continue
         full = f"{model['name']}/fp32"
         others = [(full, f"{model['name']}-{twin}/fp32") for twin in (NO_TEACHER, HARD_LABEL)]
-        others += [(_key(model), "tfidf-lr/sklearn"), (_key(model), teacher)]
+        others += [(model_key(model), "tfidf-lr/sklearn"), (model_key(model), teacher)]
         found = [pairs.get(pair) for pair in others]
         rows.append([model["name"], *(_gain(pair) for pair in found), _margin(found[-1])])
     header = ["student", "gold labels alone", "the teacher's labels", "a bag of words", "the teacher", "not worse by"]
@@ -55,7 +56,7 @@ def worth(results: Row) -> Table:
 def peers(found: Row, results: Row) -> Table:
     """Other libraries beside our files: the same rows, one measurement of speed in turns."""
     metric = results["task_metric"]
-    ours = {_key(model): model for model in results["models"]}
+    ours = {model_key(model): model for model in results["models"]}
     quality = {row["name"]: row for row in found["quality"]}
     rows = []
     for row in sorted(found["speed"], key=_rate, reverse=True):
@@ -69,12 +70,12 @@ def cascades(results: Row) -> Table:
     """Cascades beside the files that they are made of."""
     metric = results["task_metric"]
     models = [model for model in results["models"] if model["metrics"] and model["role"] != "control"]
-    reference = next(_key(model) for model in models if model["role"] == "teacher")
+    reference = next(model_key(model) for model in models if model["role"] == "teacher")
     large = next(model for model in models if (model["role"], model["variant"]) == ("teacher", "int8"))
     pairs = {(pair["first"], pair["second"]): pair for pair in results["comparisons"]}
     rows = []
     for model in models:
-        score, gap = model["metrics"]["test"][metric], _gain(pairs.get((_key(model), reference)))
+        score, gap = model["metrics"]["test"][metric], _gain(pairs.get((model_key(model), reference)))
         speed = f"{_rate(model) / _rate(large):.1f}"
         row = [model["name"], _promise(model), _deferred(model), _megabytes(model), _estimate(score)]
         rows.append([*row, gap, _said_rate(model), speed])
@@ -128,10 +129,6 @@ def _deferred(model: Row) -> str:
 
 def _ships(model: Row) -> bool:
     return bool(model["variant"] == "int8")
-
-
-def _key(model: Row) -> str:
-    return f"{model['name']}/{model['variant']}"
 
 
 def _megabytes(model: Row) -> str:

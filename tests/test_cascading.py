@@ -213,6 +213,10 @@ def test_a_member_that_was_made_on_other_data_is_named(made: Path, finished_run:
     )
     assert warning in Artifact.load(tmp_path / "out").warnings
     assert f"warning: {warning}\n" in said.stderr
+    splits = Artifact.load(finished_run / "data").digest_of("train.parquet", "val.parquet", "test.parquet")
+    artifact.rewrite(measurements={"calibration": {"of": {"data": "another"}, "splits": splits}})
+    found = cascade([small, large], finished_run / "data", tmp_path / "more texts", LOOSE).warnings
+    assert not [line for line in found if "other data" in line]
     artifact.rewrite()
     uncalibrated = Artifact.load(large)
     uncalibrated.rewrite(decision={}, measurements={}, inputs=uncalibrated.inputs | {"data": "another"})

@@ -129,6 +129,10 @@ class Artifact:
             {"files": files, "task": self.task and asdict(self.task), "text": self.text and self.text.to_dict()}
         )
 
+    def digest_of(self, *names: str) -> str:
+        """SHA-256 of some of its files, whatever the others are; of those that it has."""
+        return _sha256_of_json({name: self.files[name]["sha256"] for name in names if name in self.files})
+
     @property
     def temperature(self) -> float:
         """The calibration temperature; 1 before calibration."""

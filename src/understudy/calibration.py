@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from . import metrics, multilabel
 from .artifact import Artifact, short_name
 from .config import CalibrateConfig
-from .data.storing import TEST_FILE, read_split
+from .data.storing import SPLIT_FILES, TEST_FILE, read_split
 from .data.task import Labels, Task
 from .decision import Decision, fit_temperature
 from .errors import RecipeError
@@ -55,6 +55,7 @@ def calibrate(
     decision: dict[str, Any] = {"temperature": temperature}
     calibration = {
         "of": note,
+        "splits": source.digest_of(*SPLIT_FILES),
         "split": "val",
         "n": len(val),
         "before": _quality(logits, val.labels, Decision(source.task.kind)),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from .artifact import Artifact
 from .choice import Choice, asked_for
+from .data.storing import SPLIT_FILES
 from .data.task import Task
 from .decision import Decision
 from .errors import ArtifactError, InputError, WorkError, first_line
@@ -251,9 +252,13 @@ def note_on_arithmetic(artifact: Artifact) -> str:
 
 
 def note_on_data(member: Artifact, data: Artifact) -> str:
-    """What to say of a member that was calibrated on other prepared data than these; if not calibrated, made on."""
-    known = member.measurements.get("calibration", {}).get("of", member.inputs).get("data", data.digest)
-    if known == data.digest:
+    """What to say of a member that was calibrated on other splits than these; if not calibrated, made on other data.
+
+    Texts without labels may differ: nobody is measured on them.
+    """
+    calibration = member.measurements.get("calibration", {})
+    known = calibration.get("of", member.inputs).get("data", data.digest)
+    if known == data.digest or calibration.get("splits") == data.digest_of(*SPLIT_FILES):
         return ""
     return "made on other data: its training or calibration may have seen these validation or test texts"
 

@@ -13,6 +13,7 @@ from .formats import iter_rows
 from .task import Split
 
 TEST_FILE = "test.parquet"  # of prepared data: `benchmark` alone reads it
+SPLIT_FILES = ("train.parquet", "val.parquet", TEST_FILE)  # likewise: the rows that a model is made and measured by
 _COLUMNS = ("id", "text", "label")
 
 

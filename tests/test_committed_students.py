@@ -22,6 +22,8 @@ SAID = {
     "imperative": ("please send me the file now", "imperative"),
     "emotion-students": ("i feel so happy and joyful today", "joy"),
     "imdb-students": ("a gorgeous, witty and moving film", "positive"),
+    "sst2-students": ("a gorgeous , witty and moving film", "positive"),
+    "tweet-sentiment-students": ("i love this so much, what a great day", "positive"),
 }
 
 

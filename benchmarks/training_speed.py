@@ -114,7 +114,7 @@ def _ours(run: Path, precision: str = "auto") -> Iterator[None]:
 def _examples(run: Path) -> tuple[Examples, list[np.ndarray]]:
     train = read_split(run / "data" / "train.parquet", "train")
     student, teacher = _student(run), Artifact.load(run / "teacher")
-    encoders = [TextEncoder.load(a.path / "tokenizer.json", a.text) for a in (student, teacher) if a.text]
+    encoders = [TextEncoder.load(a, a.text) for a in (student, teacher) if a.text]
     logits = read_labels(run / "labels", "train", train.ids)
     return Examples(encoders[0].encode(train.texts), train.labels, logits), encoders[1].encode(train.texts)
 

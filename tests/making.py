@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from understudy.artifact import Artifact, Plan, TextConfig, writing
+from understudy.artifact import Artifact, Draft, Plan, TextConfig, writing
 from understudy.data.task import Task
 from understudy.run_log import LOG
 
@@ -24,6 +24,11 @@ def make(out: Path, plan: Plan = PLAN, content: str = "weights", **fields: Any) 
         for name, value in fields.items():
             setattr(draft, name, value)
     return Artifact.load(out)
+
+
+def of_files(directory: Path) -> Artifact:
+    """The files that are there, as an artifact that lists them all."""
+    return Draft(directory).as_artifact(PLAN)
 
 
 def names(directory: Path) -> list[str]:

@@ -17,7 +17,7 @@ SRC = Path(understudy.__file__).parent
 # A module imports from the lines above its own, never from its own line; a folder counts as one module.
 LAYERS = (
     {"errors", "progress", "explaining", "kinds", "soft_terms", "hashing"},
-    {"gpu"},
+    {"gpu", "onnx_checks"},
     {"machine"},
     {"sections"},
     {
@@ -34,13 +34,13 @@ LAYERS = (
     },
     {"student_settings"},
     {"config", "hub"},
-    {"data"},
+    {"data", "plans"},
     {"artifact"},
     {"decision", "estimates", "tokenization", "certificates"},
     {"thresholds", "multilabel", "choice"},
     {"metrics"},
     {"answers", "calibration_metrics", "classifier", "label_mapping", "significance"},
-    {"soft_labels"},
+    {"soft_labels", "golden"},
     {"pseudo_labeling"},  # a stage, and what students ask of its data
     {"controls", "qdq", "recording", "speed", "answering", "traits", "upgrading", "fitting"},  # what stages lean on
     {"worker", "entries", "ranges", "pooled_tables"},

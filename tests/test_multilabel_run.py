@@ -35,6 +35,7 @@ from understudy.config import (
 from understudy.controls import bag_of_words, majority
 from understudy.data import Task, read_split
 from understudy.errors import InputError, RecipeError
+from understudy.golden import check_golden
 from understudy.metrics import agreement
 from understudy.multilabel import METRICS, outcomes
 from understudy.pipeline import run
@@ -124,6 +125,7 @@ def test_what_ships_decides_by_its_thresholds(made: Path) -> None:
     assert given == [prediction.labels for prediction in found]
     assert {len(labels) for labels in given} >= {0, 1, 2}
     assert float(METRICS["micro_f1"](outcomes(test.labels, answers.labels))) > 0.95
+    assert check_golden(classifier) == 9
 
 
 def test_thresholds_do_what_is_asked_of_them(made: Path) -> None:

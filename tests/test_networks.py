@@ -8,8 +8,8 @@ import re
 import resource
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -20,7 +20,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import tiny
 from architectures import CONFIGS, save_encoder
-from understudy.artifact import TextConfig
+from making import of_files
+from understudy.artifact import Artifact, TextConfig
 from understudy.classifier import open_session
 from understudy.decision import softmax
 from understudy.errors import InputError, MissingExtraError, RecipeError, UnderstudyError
@@ -53,9 +54,9 @@ def logits(network: Network, texts: list[str] = TEXTS, batch_size: int = 64) -> 
     return infer(network.module, tokens, network.pad_id, CPU, batch_size)
 
 
-def artifact(path: Path, network: Network) -> Any:
+def artifact(path: Path, network: Network) -> Artifact:
     details = {"architecture": network.architecture, "pad_id": network.pad_id}
-    return SimpleNamespace(path=path, files={"model.safetensors": {}}, details=details)
+    return replace(of_files(path), details=details)
 
 
 def message(error: type[UnderstudyError], call: Any, *arguments: Any) -> str:

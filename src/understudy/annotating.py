@@ -45,7 +45,7 @@ def annotate(
         return done
     check_made_of(soft, source)
     for needed in (soft, source):
-        needed.verify(without=TEST_FILE)
+        needed.verify(without=(TEST_FILE,))
     splits, mapping = [labelled(labels, split) for split in open_splits(data)], read_mapping(labels)
     rows = sum(map(len, splits))
     with writing(out, plan, "annotated") as draft, progress.track("annotate", rows * len(formats)) as advance:

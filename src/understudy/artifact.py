@@ -1,8 +1,10 @@
 """The directory that a stage writes: complete or absent, self-contained, verifiable.
 
     some-artifact/
-    ├── artifact.json   written last: kind, stage, task, config, inputs, text, decision, measurements, files
+    ├── artifact.json   written last: kind, stage, task, config, inputs, text, decision, measurements, files, golden
     └── …               the files it lists, each with its size and SHA-256
+
+What is loaded is what the manifest lists: other files in the directory are never opened, links are refused.
 
 A stage works in a hidden directory beside its target and renames it when all is done, so that a kill at any moment
 leaves the target as it was. The hidden directory of a killed stage is taken up again if the plan is the same.
@@ -13,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -23,29 +25,15 @@ from typing import Any
 from .data.task import Task
 from .data.text import TextConfig as TextConfig
 from .errors import ArtifactError
-from .files import sha256_of_file, write_atomically
+from .files import sha256_of_file, sha256_of_json, write_atomically
 from .machine import versions
+from .plans import FORMAT
+from .plans import Plan as Plan
 from .progress import Progress
 
-FORMAT = 1
 MANIFEST = "artifact.json"
 SCRAPS = "work"  # inside a scratch directory: checkpoints and the like, gone when the artifact is complete
 _PLAN = "plan.json"  # likewise: the key of the plan that is being worked
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What determines the result of a piece of work; equal plans need not be worked twice."""
-
-    stage: str
-    config: Mapping[str, Any]
-    inputs: Mapping[str, str]
-    seed: int = 0
-
-    @cached_property
-    def key(self) -> str:
-        """SHA-256 of the plan."""
-        return _sha256_of_json({"format": FORMAT, **asdict(self)})
 
 
 @dataclass(frozen=True)
@@ -67,6 +55,7 @@ class Artifact:
     warnings: list[str]
     versions: dict[str, str]
     files: dict[str, dict[str, Any]]
+    golden: dict[str, Any] | None = None  # texts and the scores expected of them, see `golden`
 
     @classmethod
     def load(cls, path: Path, *kinds: str, verify: bool = False) -> Artifact:
@@ -99,11 +88,23 @@ class Artifact:
         except (AttributeError, KeyError, TypeError, ValueError):
             raise ArtifactError(f"{path / MANIFEST} lacks fields of format {FORMAT}; it was changed by hand") from None
 
-    def verify(self, *, without: str = "") -> None:
-        """Recompute the SHA-256 of every file but one; raises ArtifactError if one is not what the manifest says."""
+    def verify(self, *, without: tuple[str, ...] = ()) -> None:
+        """Recompute the SHA-256 of every file but those of some names; raises ArtifactError for a changed one."""
         for name, entry in self.files.items():
-            if name != without and sha256_of_file(self.path / name) != entry["sha256"]:
+            if Path(name).name not in without and sha256_of_file(self.path / name) != entry["sha256"]:
                 raise self._changed(name)
+
+    def read(self, name: str) -> bytes:
+        """What a file holds, read once and checked; raises ArtifactError if the manifest lists no such file."""
+        if name not in self.files:
+            raise ArtifactError(f"{self.path / MANIFEST} lists no {name}, so none is opened; rerun its stage")
+        try:
+            content = (self.path / name).read_bytes()
+        except OSError as error:
+            raise ArtifactError(f"{self.path / name} cannot be read: {error.strerror}") from None
+        if hashlib.sha256(content).hexdigest() != self.files[name]["sha256"]:
+            raise self._changed(name)
+        return content
 
     def _check_files(self) -> None:
         for name, entry in self.files.items():
@@ -125,7 +126,7 @@ class Artifact:
     def digest(self) -> str:
         """SHA-256 of what the artifact is: its files, task and text handling, not when or how fast it was made."""
         files = {name: entry["sha256"] for name, entry in self.files.items()}
-        return _sha256_of_json(
+        return sha256_of_json(
             {"files": files, "task": self.task and asdict(self.task), "text": self.text and self.text.to_dict()}
         )
 
@@ -161,6 +162,16 @@ class Draft:
     decision: dict[str, Any] = field(default_factory=dict)
     measurements: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    golden: dict[str, Any] | None = None
+
+    def as_artifact(self, plan: Plan, kind: str = "model") -> Artifact:
+        """What would be written if this were all, to be opened before it is."""
+        return Artifact(
+            path=self.path, kind=kind, stage=plan.stage, key=plan.key, config=dict(plan.config),
+            inputs=dict(plan.inputs), seed=plan.seed, task=self.task, text=self.text, details=self.details,
+            decision=self.decision, measurements=self.measurements, warnings=self.warnings, versions=versions(),
+            files=_inventory(self.path), golden=self.golden,
+        )  # fmt: skip
 
     @property
     def work(self) -> Path:
@@ -184,9 +195,8 @@ def finished(out: Path, plan: Plan, progress: Progress) -> Artifact | None:
         progress.note(f"{short_name(out)} is damaged and made again: {error}")
         return None
     if artifact.key != plan.key:
-        progress.note(
-            f"{short_name(out)} is made again, because of {', '.join(_changes(artifact, plan)) or 'its stage'}"
-        )
+        changes = plan.changes(artifact.config, artifact.inputs, artifact.seed)
+        progress.note(f"{short_name(out)} is made again, because of {', '.join(changes) or 'its stage'}")
         return None
     progress.note(f"  {short_name(out)} is there")
     return artifact
@@ -209,33 +219,8 @@ def writing(out: Path, plan: Plan, kind: str) -> Iterator[Draft]:
         if not (scratch / SCRAPS).exists():
             shutil.rmtree(scratch, ignore_errors=True)
         raise
-    artifact = Artifact(
-        path=scratch, kind=kind, stage=plan.stage, key=plan.key, config=dict(plan.config), inputs=dict(plan.inputs),
-        seed=plan.seed, task=draft.task, text=draft.text, details=draft.details, decision=draft.decision,
-        measurements=draft.measurements, warnings=draft.warnings, versions=versions(), files=_inventory(scratch),
-    )  # fmt: skip
-    _write_manifest(scratch, artifact)
+    _write_manifest(scratch, draft.as_artifact(plan, kind))
     _complete(scratch, out)
-
-
-def _changes(artifact: Artifact, plan: Plan) -> list[str]:
-    """What differs between a finished artifact and a plan, by name."""
-    return [
-        *(f"another {name}" for name in plan.inputs if artifact.inputs.get(name) != plan.inputs[name]),
-        *_changed_keys(artifact.config, json.loads(json.dumps(dict(plan.config)))),
-        *(["seed"] if artifact.seed != plan.seed else []),
-    ]
-
-
-def _changed_keys(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    changed: list[str] = []
-    for name in sorted(set(old) | set(new)):
-        before, after = old.get(name), new.get(name)
-        if isinstance(before, dict) and isinstance(after, dict):
-            changed += _changed_keys(before, after, f"{prefix}{name}.")
-        elif before != after:
-            changed.append(f"{prefix}{name}")
-    return changed
 
 
 def short_name(out: Path) -> str:
@@ -299,6 +284,8 @@ def _inventory(directory: Path) -> dict[str, dict[str, Any]]:
 def _read_manifest(path: Path) -> dict[str, Any]:
     if not path.is_dir():
         raise ArtifactError(f"{path}: no such artifact directory")
+    if (path / MANIFEST).is_symlink():
+        raise ArtifactError(f"{path}: {MANIFEST} is not a plain file inside the directory")
     try:
         raw = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -315,8 +302,6 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 def _write_manifest(directory: Path, artifact: Artifact) -> None:
     raw = {"format": FORMAT, **asdict(artifact), "text": artifact.text and artifact.text.to_dict()}
     del raw["path"]
+    if artifact.golden is None:
+        del raw["golden"]
     write_atomically(directory / MANIFEST, json.dumps(raw, indent=2, ensure_ascii=False).encode())
-
-
-def _sha256_of_json(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=list).encode()).hexdigest()

@@ -6,7 +6,7 @@ understudy calibrate runs/x/students/small/int8 --data runs/x/data
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from . import metrics, multilabel
 from .artifact import Artifact, short_name
+from .classifier import MODEL_FILE
 from .config import CalibrateConfig
 from .data.storing import SPLIT_FILES, TEST_FILE, read_split
 from .data.task import Labels, Task
 from .decision import Decision, fit_temperature
 from .errors import RecipeError
+from .golden import golden_of
 from .progress import Progress, Silent
 from .speed import logits_of
 from .task_settings import check_single
@@ -43,10 +45,11 @@ def calibrate(
     goal = {"goal": config.model_dump()} if source.task.multi else {}
     note = {"data": source.digest, "model": artifact.digest}
     made = artifact.measurements.get("calibration", {})
-    if made.get("of") == note and made.get("goal", {}) == goal.get("goal", {}):
+    lacks_golden = artifact.golden is None and MODEL_FILE in artifact.files  # as files of older versions do
+    if made.get("of") == note and made.get("goal", {}) == goal.get("goal", {}) and not lacks_golden:
         return artifact
     for needed in (artifact, source):
-        needed.verify(without=TEST_FILE)
+        needed.verify(without=(TEST_FILE,))
     val = read_split(data / "val.parquet", "val")
     with progress.track(f"calibrate {short_name(model)}", len(val)) as advance:
         logits = logits_of(artifact, val.texts)
@@ -66,10 +69,10 @@ def calibrate(
         fitted = fit_thresholds(probabilities, val.labels, config.threshold_for, config.threshold_target)
         decision["thresholds"] = [threshold.value for threshold in fitted]
         calibration |= goal | _told(fitted, source.task, config)
-    return artifact.rewrite(
-        decision=artifact.decision | decision,
-        measurements=artifact.measurements | {"calibration": calibration},
-    )
+    decided = replace(artifact, decision=artifact.decision | decision)
+    return decided.rewrite(
+        measurements=artifact.measurements | {"calibration": calibration}, golden=golden_of(decided)
+    )  # fmt: skip
 
 
 def _quality(logits: NDArray[np.float32], labels: Labels, decision: Decision) -> dict[str, float]:

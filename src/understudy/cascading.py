@@ -66,7 +66,7 @@ def cascade(
     done = finished(out, plan, progress)
     if done is not None:
         return done
-    source.verify(without=TEST_FILE)
+    source.verify(without=(TEST_FILE,))
     for entry in entries:
         entry.artifact.verify()
     val = read_split(data / "val.parquet", "val")

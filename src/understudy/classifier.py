@@ -21,7 +21,8 @@ from .data.task import Task
 from .decision import Decision
 from .errors import ArtifactError, InputError, WorkError, first_line
 from .machine import PROVIDERS, available_cores, has_vnni, instruction_set
-from .tokenization import TextEncoder, Tokens, batches, padded_batches
+from .onnx_checks import check_onnx
+from .tokenization import TOKENIZER_FILES, TextEncoder, Tokens, batches, padded_batches
 
 MODEL_FILE = "model.onnx"
 CASCADE = "cascade"  # the variant of an artifact that holds others, its members
@@ -78,8 +79,8 @@ class Classifier:
                 "`understudy calibrate` again"
             )
         self.threads = threads or available_cores()
-        self._encoder = TextEncoder.load(artifact.path, artifact.text)
-        self._session = open_session(artifact.path / MODEL_FILE, provider)
+        self._encoder = TextEncoder.load(artifact, artifact.text)
+        self._session = open_session(artifact.read(MODEL_FILE), provider, artifact.path / MODEL_FILE)
         width = self._session.get_outputs()[0].shape[-1]
         if isinstance(width, int) and width != len(self.labels):
             raise ArtifactError(f"{artifact.path}: the model has {width} outputs for {len(self.labels)} labels")
@@ -102,7 +103,9 @@ class Classifier:
         `threads`: how many texts or groups of texts are worked on at once; by default one per available core.
         `provider`: cpu, cuda, tensorrt or openvino; raises InputError where it cannot run the model.
         """
-        return open_classifier(Artifact.load(Path(path), "model", verify=True), threads, provider)
+        artifact = Artifact.load(Path(path), "model")
+        artifact.verify(without=(MODEL_FILE, *TOKENIZER_FILES))  # these are checked as they are read, members' too
+        return open_classifier(artifact, threads, provider)
 
     @property
     def nodes(self) -> dict[str, int]:
@@ -212,7 +215,7 @@ class Cascade(Classifier):
 
 
 def open_classifier(artifact: Artifact, threads: int | None = None, provider: str = "cpu") -> Classifier:
-    """The classifier of an artifact whose files were checked: one model or a cascade."""
+    """The classifier of an artifact: one model or a cascade."""
     kind = Cascade if artifact.details.get("variant") == CASCADE else Classifier
     return kind(artifact, threads, provider)
 
@@ -263,27 +266,33 @@ def note_on_data(member: Artifact, data: Artifact) -> str:
     return "made on other data: its training or calibration may have seen these validation or test texts"
 
 
-def open_session(model: str | Path, provider: str = "cpu") -> ort.InferenceSession:
-    """An ONNX Runtime session of one thread that does not spin while idle.
+def open_session(model: Path | bytes, provider: str = "cpu", name: str | Path = "the graph") -> ort.InferenceSession:
+    """An ONNX Runtime session of one thread that does not spin while idle; of bytes, `name` is what errors call them.
 
-    Raises InputError if it would run on another provider than the one asked for, which onnxruntime only warns of.
+    Raises ArtifactError for what `check_onnx` refuses, and InputError if it would run on another provider than the one
+    asked for, which onnxruntime only warns of. A file is read once: what runs is what was checked, whatever becomes of
+    the file meanwhile.
     """
     wanted = offered(provider)
+    content, name = (model, name) if isinstance(model, bytes) else (model.read_bytes(), model)
+    check_onnx(content, name)
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # never onnxruntime's own, which was not
     options.log_severity_level = 3
     try:
         session = ort.InferenceSession(
-            str(model), options, providers=list(dict.fromkeys([wanted, PROVIDERS["cpu"]]))
+            content, options, providers=list(dict.fromkeys([wanted, PROVIDERS["cpu"]]))
         )  # fmt: skip
     except Exception as error:  # onnxruntime raises bare classes of its own
-        raise ArtifactError(f"{model} cannot be run: {first_line(error)}") from None
+        raise ArtifactError(f"{name} cannot be run: {first_line(error)}") from None
+    session._model_bytes = None  # kept for a fallback to other providers that is refused below: memory of a whole file
     if session.get_providers()[0] != wanted or nodes_by_provider(session).get(wanted, 1) == 0:
         raise InputError(
-            f"provider {provider!r} cannot run {model} here, and onnxruntime would go on with the CPU: check its "
+            f"provider {provider!r} cannot run {name} here, and onnxruntime would go on with the CPU: check its "
             "driver and libraries, or choose cpu"
         )
     return session

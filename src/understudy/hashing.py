@@ -9,6 +9,7 @@ installed: ten times as fast, the same numbers.
 from __future__ import annotations
 
 import ctypes
+import io
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -78,10 +79,10 @@ class Hashing:
         return cls(sizes, counts.astype(np.uint16), short.astype(np.uint16))
 
     @classmethod
-    def load(cls, directory: Path) -> Hashing:
-        """Read what `save` wrote; raises OSError, ValueError, KeyError or TypeError."""
-        settings = json.loads((directory / SETTINGS_FILE).read_text(encoding="utf-8"))
-        stored = np.load(directory / HASHES_FILE)
+    def load(cls, settings_file: bytes, hashes_file: bytes) -> Hashing:
+        """Read what the files that `save` wrote hold; raises OSError, ValueError, KeyError or TypeError."""
+        settings = json.loads(settings_file)
+        stored = np.load(io.BytesIO(hashes_file), allow_pickle=False)
         buckets = 1 << int(settings["bits"])
         made = cls(Sizes(settings["ngrams"], tuple(settings["subwords"])), stored[:buckets], stored[buckets:])
         if stored.dtype != np.uint16 or len(made.counts) != buckets or made.counts.sum(dtype=np.int64) != len(made):

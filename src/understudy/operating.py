@@ -47,7 +47,7 @@ def operate(
     if label not in source.task.labels:
         raise InputError(f"{data} has no label {label!r}; it has {', '.join(source.task.labels)}")
     for needed in (artifact, source):
-        needed.verify(without=TEST_FILE)
+        needed.verify(without=(TEST_FILE,))
     val, place = read_split(data / "val.parquet", "val"), source.task.labels.index(label)
     if not val.labeled:
         raise InputError(f"{data} has no labels of validation to count by")

@@ -39,7 +39,7 @@ def pseudo_label(labels: Path, data: Path, out: Path, *, progress: Progress | No
         return done
     check_made_of(soft, source)
     for needed in (soft, source):
-        needed.verify(without=TEST_FILE)
+        needed.verify(without=(TEST_FILE,))
     assert source.task is not None
     with writing(out, plan, "data") as draft:
         draft.task, draft.text = source.task, source.text

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from .config import QuantizeConfig
 from .data.storing import TEST_FILE, read_split
 from .data.task import Labels, Split
 from .errors import MissingExtraError, WorkError
+from .golden import golden_of
 from .machine import instruction_set
 from .metrics import Estimate, agreement, confusion, paired_difference
 from .progress import Progress, Silent
@@ -96,7 +97,7 @@ def quantize(
     if done is not None:
         return done
     for needed in (source, texts):
-        needed.verify(without=TEST_FILE)
+        needed.verify(without=(TEST_FILE,))
     assert source.task is not None
     with (
         writing(out, plan, "model") as draft,
@@ -105,12 +106,11 @@ def quantize(
         draft.task, draft.text = source.task, source.text
         draft.details = source.details | {"variant": precision}
         gate = _Gate(Classifier(source), read_split(data / "val.parquet", "val"), config, source.task.metric)
-        copy_tokenizer(model, draft.path)
-        rung, verdict = _first_accepted(
-            _candidates(source, data, config, precision, seed), source, draft, gate, advance
-        )
+        copy_tokenizer(source, draft.path)
+        rung, verdict = _first_accepted(_candidates(source, data, config, precision, seed), plan, draft, gate, advance)
         draft.details |= {"rung": rung, "instruction_set": instruction_set()}
         draft.measurements = {"gate": verdict.to_dict(), "tried": gate.tried}
+        draft.golden = golden_of(draft.as_artifact(plan))
         draft.warnings += [
             *verdict.warnings,
             *([_DYNAMIC] if _is_dynamic(config, precision) else []),
@@ -151,6 +151,7 @@ class _Gate:
 
     def __init__(self, source: Classifier, val: Split, config: QuantizeConfig, metric: str) -> None:
         self.val, self.config, self.metric, self.labels = val, config, metric, source.labels
+        self.name = short_name(source.artifact.path)
         logits = source.logits(val.texts)
         # Of several labels per text both files answer by the thresholds that suit the source, calibrated or not.
         self.decision = fitted_decision(logits, val.labels)
@@ -181,7 +182,7 @@ class _Gate:
 
 def _first_accepted(
     candidates: Iterator[tuple[str, ModelProto]],
-    source: Artifact,
+    plan: Plan,
     draft: Draft,
     gate: _Gate,
     advance: Callable[[int], None],
@@ -190,14 +191,14 @@ def _first_accepted(
     verdict = None
     for rung, proto in candidates:
         onnx.save(proto, draft.path / MODEL_FILE)
-        verdict = gate.compare(Classifier(replace(source, path=draft.path)))
+        verdict = gate.compare(Classifier(draft.as_artifact(plan)))
         advance(1)
         if verdict.passed:
             advance(len(LADDER) - len(gate.tried))
             return rung, verdict
     assert verdict is not None
     raise GateRefusedError(
-        f"{draft.details['variant']} of {short_name(source.path)} was refused: on validation {verdict.describe()}, "
+        f"{draft.details['variant']} of {gate.name} was refused: on validation {verdict.describe()}, "
         f"and a loss above {gate.config.max_loss:g} points cannot be excluded; raise quantize.max_loss, or ship fp32"
     )
 
@@ -205,7 +206,7 @@ def _first_accepted(
 def _candidates(
     source: Artifact, data: Path, config: QuantizeConfig, precision: Precision, seed: int
 ) -> Iterator[tuple[str, ModelProto]]:
-    proto = onnx.load(source.path / MODEL_FILE)
+    proto = onnx.load_model_from_string(source.read(MODEL_FILE))
     if precision == "fp16":
         qdq.halve(proto)
         yield "weights in FP16", proto
@@ -219,7 +220,7 @@ def _static(
     source: Artifact, proto: ModelProto, train: Split, config: QuantizeConfig, seed: int
 ) -> Iterator[tuple[str, ModelProto]]:
     assert source.text is not None
-    encoder = TextEncoder.load(source.path, source.text)
+    encoder = TextEncoder.load(source, source.text)
     products = qdq.products(proto)
     observed = ranges.observe(proto, encoder, train, config.samples, seed)
     chosen = dict(zip((product.node for product in products), _chosen(source, proto, observed), strict=True))

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import numpy as np
-import onnx
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto, TensorProto, numpy_helper
 
 from . import qdq
-from .classifier import MODEL_FILE, open_session
+from .classifier import open_session
 from .data.task import Split
 from .qdq import Observed, Product, Range
 from .tokenization import TextEncoder
@@ -26,14 +22,11 @@ def observe(proto: ModelProto, encoder: TextEncoder, train: Split, samples: int,
         return observed
     random = np.random.default_rng(seed)
     chosen = train.take(random.permutation(len(train))[:samples])
-    with tempfile.TemporaryDirectory() as directory:
-        opened = Path(directory) / MODEL_FILE
-        onnx.save(qdq.with_outputs(proto, names), opened)
-        session = open_session(opened)
-        for tokens in encoder.encode(chosen.texts):
-            feed = {"input_ids": tokens[None], "attention_mask": np.ones_like(tokens[None])}
-            for name, values in zip(names, session.run(names, feed), strict=True):
-                observed[name].add(values, random)
+    session = open_session(qdq.with_outputs(proto, names).SerializeToString())
+    for tokens in encoder.encode(chosen.texts):
+        feed = {"input_ids": tokens[None], "attention_mask": np.ones_like(tokens[None])}
+        for name, values in zip(names, session.run(names, feed), strict=True):
+            observed[name].add(values, random)
     return observed
 
 
@@ -66,7 +59,7 @@ def _matrices(proto: ModelProto) -> dict[str, list[qdq.Array]]:
     return found
 
 
-def weight_of(product: Product, weights: dict[str, onnx.TensorProto]) -> qdq.Array:
+def weight_of(product: Product, weights: dict[str, TensorProto]) -> qdq.Array:
     """W of a product, (in, out)."""
     matrix: qdq.Array = numpy_helper.to_array(weights[product.weight])
     return matrix

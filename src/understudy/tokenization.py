@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from .artifact import TextConfig
+from .artifact import Artifact, TextConfig
 from .data.normalization import normalize
 from .errors import ArtifactError, first_line
 from .hashing import HASHES_FILE, SETTINGS_FILE, Hashing
@@ -39,9 +38,9 @@ class TextEncoder:
             tokenizer.no_truncation()
 
     @classmethod
-    def load(cls, directory: Path, text: TextConfig) -> TextEncoder:
+    def load(cls, artifact: Artifact, text: TextConfig) -> TextEncoder:
         """Read the tokenizer of an artifact; raises ArtifactError."""
-        return cls(load_tokenizer(directory), text)
+        return cls(load_tokenizer(artifact), text)
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """Token ids of each text, special tokens included, at least one and at most max_length of them.
@@ -77,27 +76,30 @@ class TextEncoder:
         return ids[:head] + ids[head - longest :]
 
 
-def load_tokenizer(directory: Path) -> Tokenizer | Hashing:
+def load_tokenizer(artifact: Artifact) -> Tokenizer | Hashing:
     """The tokenizer of an artifact; raises ArtifactError where this version does not understand it."""
-    file = directory / TOKENIZER_FILES[0]
-    if (directory / SETTINGS_FILE).exists():
+    if SETTINGS_FILE in artifact.files:
+        contents = artifact.read(SETTINGS_FILE), artifact.read(HASHES_FILE)
         try:
-            return Hashing.load(directory)
+            return Hashing.load(*contents)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ArtifactError(f"{directory / SETTINGS_FILE} is not what was written: {first_line(error)}") from None
+            file = artifact.path / SETTINGS_FILE
+            raise ArtifactError(f"{file} is not what was written: {first_line(error)}") from None
+    content = artifact.read(TOKENIZER_FILES[0])
     try:
-        return Tokenizer.from_file(str(file))
+        return Tokenizer.from_buffer(content)
     except BaseException as error:  # a Rust panic is not an Exception
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
+        file = artifact.path / TOKENIZER_FILES[0]
         raise ArtifactError(f"{file} is not a tokenizer that this version of tokenizers reads: {error}") from None
 
 
-def copy_tokenizer(source: Path, target: Path) -> None:
+def copy_tokenizer(source: Artifact, target: Path) -> None:
     """Copy the tokenizer of an artifact into another directory."""
     for name in TOKENIZER_FILES:
-        if (source / name).exists():
-            shutil.copyfile(source / name, target / name)
+        if name in source.files:
+            (target / name).write_bytes(source.read(name))
 
 
 def batches(tokens: Sequence[Tokens], budget: int) -> Iterable[NDArray[np.int64]]:

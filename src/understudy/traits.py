@@ -41,7 +41,7 @@ def traits(split: Split, artifacts: Mapping[str, Artifact]) -> dict[str, NDArray
             continue
         vocabulary = (*digests, artifact.text)
         if vocabulary not in known:
-            known[vocabulary] = unknown_shares(TextEncoder.load(artifact.path, artifact.text), split)
+            known[vocabulary] = unknown_shares(TextEncoder.load(artifact, artifact.text), split)
         shares = known[vocabulary]
         if shares is not None:
             found[f"{UNKNOWN}{key.replace('/', '-')}"] = shares

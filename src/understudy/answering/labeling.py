@@ -36,7 +36,7 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
     if done is not None:
         return done
     lead.verify()
-    source.verify(without=TEST_FILE)
+    source.verify(without=(TEST_FILE,))
     assert source.task is not None and lead.task is not None
     if lead.task.labels != source.task.labels:
         raise ArtifactError(f"{teacher} was made for other labels than those of {data}; run `understudy train` again")

@@ -16,16 +16,32 @@ if TYPE_CHECKING:
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="print the manifest as JSON")
 def command(artifact: Path, as_json: bool) -> None:
-    """Say what ARTIFACT is, after checking the SHA-256 of every file in it."""
-    from .. import hashing
+    """Say what ARTIFACT is, after checking the SHA-256 of every file in it, and whether it answers as it should here.
+
+    That is asked of its golden inputs: texts with the probabilities that it gave them where it was made.
+    """
     from ..artifact import MANIFEST, Artifact
+    from ..errors import ArtifactError
+
+    found, problem = Artifact.load(artifact, verify=True), None
+    try:
+        golden = _golden(found)
+    except ArtifactError as error:
+        golden, problem = "not answered as expected", error
+    if as_json:
+        click.echo((artifact / MANIFEST).read_text(encoding="utf-8"))
+    else:
+        _tell(found, golden)
+    if problem is not None:
+        raise problem
+
+
+def _tell(found: Artifact, golden: str | None) -> None:
+    """The lines that a person reads."""
+    from .. import hashing
     from ..certificates import described
     from ..classifier import DEFER_BELOW, note_on_arithmetic
 
-    found = Artifact.load(artifact, verify=True)
-    if as_json:
-        click.echo((artifact / MANIFEST).read_text(encoding="utf-8"))
-        return
     calibration = found.measurements.get("calibration", {})
     total = sum(int(entry["bytes"]) for entry in found.files.values())
     hashed = hashing.SETTINGS_FILE in found.files
@@ -42,6 +58,7 @@ def command(artifact: Path, as_json: bool) -> None:
         else None,
         "certified": described(found.measurements["certificate"]) if "certificate" in found.measurements else None,
         "files": f"{len(found.files)}, {total / 1e6:.1f} MB, all as the manifest says",
+        "golden inputs": golden,
         "hashing": ("in C" if hashing.fast() else "in NumPy, no C library was built") if hashed else None,
         "seed": found.seed,
         "versions": ", ".join(f"{name} {version}" for name, version in found.versions.items()),
@@ -52,6 +69,17 @@ def command(artifact: Path, as_json: bool) -> None:
     for name, value in lines.items():
         if value not in (None, ""):
             click.echo(f"{name:<16} {value if isinstance(value, str) else json.dumps(value)}")
+
+
+def _golden(artifact: Artifact) -> str | None:
+    """What became of the golden inputs; None where the runtime opens no such artifact; raises ArtifactError."""
+    from ..classifier import MODEL_FILE, members_of, open_classifier
+    from ..golden import check_golden
+
+    if MODEL_FILE not in artifact.files and not members_of(artifact):
+        return None
+    count = check_golden(open_classifier(artifact, threads=1))
+    return f"{count}, answered as expected" if count else "none: an older version wrote it; `calibrate` adds them"
 
 
 def _thresholds(artifact: Artifact) -> str | None:

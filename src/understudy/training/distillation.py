@@ -138,7 +138,7 @@ def open_sources(model: Artifact, soft: Artifact | None, source: Artifact, *, us
     if soft and {name: soft.inputs[name] for name in made_of} != made_of:
         raise ArtifactError(f"{soft.path} was made by another teacher or of other data; run `understudy label` again")
     for needed in (model, soft, source) if soft and use_teacher else (source,):
-        needed.verify(without=TEST_FILE)
+        needed.verify(without=(TEST_FILE,))
     train, val = (read_split(source.path / f"{name}.parquet", name) for name in ("train", "val"))
     unlabeled = read_unlabeled(source.path) if soft else None
     if soft and use_teacher:

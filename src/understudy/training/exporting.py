@@ -11,7 +11,6 @@ import logging
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +26,7 @@ from ..data.storing import TEST_FILE, read_split
 from ..data.task import Kind
 from ..decision import Decision
 from ..errors import WorkError, first_line
+from ..golden import golden_of
 from ..progress import Progress, Silent
 from ..tokenization import TextEncoder, Tokens, copy_tokenizer
 from . import networks, torch_files
@@ -60,7 +60,7 @@ def export(
     if done is not None:
         return done
     for needed in (source, texts):
-        needed.verify(without=TEST_FILE)
+        needed.verify(without=(TEST_FILE,))
     assert source.text is not None
     kind = source.task.kind if source.task else "single"
     network = networks.load(source)
@@ -69,16 +69,17 @@ def export(
             to_onnx(network.module, draft.path / MODEL_FILE, source.task.labels if source.task else ())
         else:
             torch_files.write(network, _Inference(network.module).eval(), draft.path, form)
+        copy_tokenizer(source, draft.path)
+        draft.task, draft.text = source.task, source.text
+        draft.details = source.details | {"variant": form}
         advance(1)
         sample = _sample(read_split(data / "train.parquet", "train").texts, config.samples, seed)
         tokens = TextEncoder(network.tokenizer, source.text).encode(sample)
         allowed = math.inf if form == "torch-fp16" else config.tolerance
-        difference = _prove(network, _answers(draft.path, form, source), tokens, allowed, kind)
+        difference = _prove(network, _answers(draft.as_artifact(plan), form), tokens, allowed, kind)
         advance(1)
-        copy_tokenizer(model, draft.path)
-        draft.task, draft.text = source.task, source.text
-        draft.details = source.details | {"variant": form}
         draft.measurements = {"parity": {"texts": len(tokens), "max_logit_difference": difference}}
+        draft.golden = golden_of(draft.as_artifact(plan))
         advance(1)
     return Artifact.load(out)
 
@@ -143,13 +144,13 @@ def _sample(texts: Sequence[str], size: int, seed: int) -> list[str]:
     return [ordered[row] for row in rows] + ["a"]
 
 
-def _answers(directory: Path, form: Form, source: Artifact) -> nn.Module:
+def _answers(written: Artifact, form: Form) -> nn.Module:
     """What was written, opened again, as a module of ids and mask."""
     if form == "torch-fp16":
-        return networks.load(replace(source, path=directory)).module
+        return networks.load(written).module
     if form != "fp32":
-        return torch_files.open_file(directory)
-    session = open_session(directory / MODEL_FILE)
+        return torch_files.open_file(written.path)
+    session = open_session(written.path / MODEL_FILE)
 
     def run(ids: Tensor, mask: Tensor) -> Tensor:
         logits = session.run(["logits"], {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})[0]

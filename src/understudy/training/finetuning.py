@@ -43,7 +43,7 @@ def train(
     done = finished(out, plan, progress)
     if done is not None:
         return done
-    source.verify(without=TEST_FILE)
+    source.verify(without=(TEST_FILE,))
     assert source.task is not None and source.text is not None
     text = TextConfig(source.text.normalize, config.max_length, config.truncation)
     with writing(out, plan, "model") as draft:

@@ -49,7 +49,7 @@ def label(teacher: Path, data: Path, out: Path, config: LabelConfig, *, progress
     if done is not None:
         return done
     for needed in (model, source):
-        needed.verify(without=TEST_FILE)
+        needed.verify(without=(TEST_FILE,))
     assert model.task is not None and source.task is not None
     if model.task.kind != source.task.kind:
         raise ArtifactError(f"{teacher} is of a task of kind {model.task.kind}, {data} of kind {source.task.kind}")

@@ -247,7 +247,7 @@ def load(artifact: Artifact) -> Network:
                 module = HubClassifier(narrowing.open_classifier(artifact.path), read_mapping(artifact.path))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ArtifactError(f"{artifact.path} holds no model that can be loaded: {first_line(error)}") from None
-    return Network(module.eval(), load_tokenizer(artifact.path), int(artifact.details["pad_id"]), architecture)
+    return Network(module.eval(), load_tokenizer(artifact), int(artifact.details["pad_id"]), architecture)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ def _load(path: Path, threads: int, name: str) -> Subject:
     artifact = Artifact.load(path, "model", verify=True)
     assert artifact.task is not None and artifact.text is not None
     labels = artifact.task.labels
-    encoder = TextEncoder.load(path, artifact.text)
+    encoder = TextEncoder.load(artifact, artifact.text)
     module = torch_files.open_form(artifact, device).eval()
 
     def logits(texts: Sequence[str]) -> NDArray[np.float32]:

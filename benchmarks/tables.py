@@ -21,7 +21,7 @@ import overconfidence_table
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent.parent / "README.md"
 PAGES = (README, *(README.parent / "docs" / name for name in ("seeds.md", "students.md")))
-LADDERS = ("emotion", "imdb", "sst2", "tweet-sentiment")  # tasks whose ladder of students was measured, peers and cascades beside it
+LADDERS = ("emotion", "imdb", "sst2", "tweet-sentiment")  # whose students were measured, with peers, maybe cascades
 Model = dict[str, Any]
 _FILES = {"torch": "transformers pipeline", "fp32": "ONNX FP32", "int8": "ONNX INT8", "sklearn": "scikit-learn"}
 

@@ -132,7 +132,7 @@ class Artifact:
 
     def digest_of(self, *names: str) -> str:
         """SHA-256 of some of its files, whatever the others are; of those that it has."""
-        return _sha256_of_json({name: self.files[name]["sha256"] for name in names if name in self.files})
+        return sha256_of_json({name: self.files[name]["sha256"] for name in names if name in self.files})
 
     @property
     def temperature(self) -> float:

@@ -35,8 +35,8 @@ ARCHITECTURES = {
     "cardiffnlp/twitter-roberta-base-sentiment-latest": "roberta", "distilbert-base-uncased": "distilbert",
     "distilroberta-base": "roberta", "google/electra-small-discriminator": "electra",
     "huawei-noah/TinyBERT_General_4L_312D": "bert", "members/teacher": "bert",
-    "microsoft/MiniLM-L12-H384-uncased": "bert", "microsoft/deberta-v3-large": "deberta-v2", "microsoft/deberta-v3-small": "deberta-v2",
-    "prajjwal1/bert-tiny": "bert", "roberta-large": "roberta",
+    "microsoft/MiniLM-L12-H384-uncased": "bert", "microsoft/deberta-v3-large": "deberta-v2",
+    "microsoft/deberta-v3-small": "deberta-v2", "prajjwal1/bert-tiny": "bert", "roberta-large": "roberta",
 }  # fmt: skip
 # what `emotion-deberta` offers beside, and how the config differs; the smallest ELECTRA projects its embeddings,
 # the large BERTweet is a RoBERTa with RoBERTa's kind of tokenizer

@@ -20,7 +20,7 @@ import numpy as np
 import tables
 from numpy.typing import NDArray
 
-from understudy.answers import Answers, decision_from, seed_key, shipped
+from understudy.answers import Answers, decision_from, model_key, seed_key, shipped
 from understudy.calibration_metrics import calibration_study
 from understudy.conclusions import by_seed, chosen_seed, conclude, seed_metrics
 from understudy.decision import Decision
@@ -53,7 +53,7 @@ class Run:
     @cached_property
     def quality(self) -> dict[str, dict[str, Any]]:
         """What the logits say of each model, in the shape of its row."""
-        return {_key(row): _quality(self, row) for row in self.models}
+        return {model_key(row): _quality(self, row) for row in self.models}
 
     @property
     def resampling(self) -> tuple[int, int]:
@@ -82,7 +82,7 @@ class Run:
 
     def _decision(self, model: str) -> Decision:
         name, _, number = model.partition("/seed-")
-        row = next((row for row in self.models if _key(row) == name), {"temperature": 1.0})
+        row = next((row for row in self.models if model_key(row) == name), {"temperature": 1.0})
         return decision_from(row["seeds"]["files"][number] if number else row, self.results.get("kind", "single"))
 
 
@@ -125,7 +125,7 @@ def _unmatched(home: Path, results: dict[str, Any]) -> list[str]:
     needed = {_stem(key) for row in rows for key in _files(row, results["seed"]).values()}
     needed |= {_stem(comparison[side]) for comparison in results["comparisons"] for side in ("first", "second")}
     lines = _unmatched_split(home, needed)
-    studied = {_stem(_key(row)) for row in results["models"] if "val" in row.get("calibration_study", {})}
+    studied = {_stem(model_key(row)) for row in results["models"] if "val" in row.get("calibration_study", {})}
     return lines + ([f"val/{line}" for line in _unmatched_split(home / "val", studied)] if studied else [])
 
 
@@ -157,15 +157,17 @@ def _read_split(home: Path) -> tuple[NDArray[np.int64], dict[str, NDArray[np.flo
 def _models(run: Run) -> Iterator[tuple[str, Figures, Figures]]:
     """Each model with the figures of the file and those that we find."""
     for row in run.models:
-        found = run.quality[_key(row)] | _beside_teacher(run, row) | _confidence(run, row) | _on_validation(run, row)
+        found = (
+            run.quality[model_key(row)] | _beside_teacher(run, row) | _confidence(run, row) | _on_validation(run, row)
+        )
         stored = {name: row.get(name) for name in found}
         # The plain count has the last word: the file was made with the same metrics, and would share their mistake.
-        yield _key(row), _flat(stored), _flat(found) | _counted(run, row)
+        yield model_key(row), _flat(stored), _flat(found) | _counted(run, row)
 
 
 def _quality(run: Run, row: dict[str, Any]) -> dict[str, Any]:
     """What the logits say of one model, in the shape of its row."""
-    answers = run.answers(_key(row))
+    answers = run.answers(model_key(row))
     estimates = answers.scores(run.labels, *run.resampling)
     return {
         "metrics": {"test": {name: estimate.to_dict() for name, estimate in estimates.items()}},
@@ -177,7 +179,7 @@ def _confidence(run: Run, row: dict[str, Any]) -> dict[str, Any]:
     """The calibration study of one model, if its row has one: results of before it was measured do not."""
     if "calibration_study" not in row:
         return {}
-    stem = _stem(_key(row))
+    stem = _stem(model_key(row))
     splits = {"test": (run.logits[stem], run.labels)}
     if run.val is not None and stem in run.val[1]:
         splits["val"] = (run.val[1][stem], run.val[0])
@@ -199,7 +201,7 @@ def _beside_teacher(run: Run, row: dict[str, Any]) -> dict[str, Any]:
     """How much of the teacher is left, in the shape of the model's row."""
     if run.teacher is None:
         return {"compression_ratio": None, "retention": None, "agreement": None}
-    student, teacher = run.predictions(_key(row)), run.predictions(_key(run.teacher))
+    student, teacher = run.predictions(model_key(row)), run.predictions(model_key(run.teacher))
     kept = retention(run.labels, student, teacher, run.results["task_metric"], *run.resampling)
     return {
         "compression_ratio": run.teacher["bytes"] / row["bytes"] if run.teacher["bytes"] and row["bytes"] else None,
@@ -226,11 +228,11 @@ def _seeds(run: Run) -> Iterator[tuple[str, Figures, Figures]]:
     """Each model of several seeds with what they score together, and which of them was chosen on validation."""
     resamples, first = run.resampling
     for row in (row for row in run.models if "seeds" in row):
-        found = {"metrics": seed_metrics(by_seed(_key(row), run.everything, first), run.labels, resamples, first)}
-        if run.val is not None and _key(row) in run.on_val:
-            runs = by_seed(_key(row), run.on_val, first)
+        found = {"metrics": seed_metrics(by_seed(model_key(row), run.everything, first), run.labels, resamples, first)}
+        if run.val is not None and model_key(row) in run.on_val:
+            runs = by_seed(model_key(row), run.on_val, first)
             found["ships"], found["validation"] = chosen_seed(runs, run.val[0], run.results["task_metric"])
-        yield f"{_key(row)} over seeds", _flat({name: row["seeds"][name] for name in found}), _flat(found)
+        yield f"{model_key(row)} over seeds", _flat({name: row["seeds"][name] for name in found}), _flat(found)
 
 
 def _conclusions(run: Run) -> Iterator[tuple[str, Figures, Figures]]:
@@ -248,7 +250,7 @@ def _conclusions(run: Run) -> Iterator[tuple[str, Figures, Figures]]:
 
 def _counted(run: Run, row: dict[str, Any]) -> Figures:
     """Accuracy and confusion of one model without understudy.metrics."""
-    predictions = run.predictions(_key(row))
+    predictions = run.predictions(model_key(row))
     if predictions.ndim == 2:
         cells = [[[((run.labels == t) & (predictions == p))[:, k].sum() for p in (0, 1)] for t in (0, 1)]
                  for k in range(predictions.shape[1])]  # fmt: skip
@@ -262,11 +264,11 @@ def _miscounts(run: Run) -> list[str]:
     """Where understudy.metrics and the plain count part: then its other figures are not to be trusted either."""
     lines = []
     for row in run.models:
-        quality = run.quality[_key(row)]
+        quality = run.quality[model_key(row)]
         name = "accuracy" if "accuracy" in quality["metrics"]["test"] else "subset_accuracy"
         ours = _flat_counts(name, quality["metrics"]["test"][name]["value"], np.array(quality["confusion"]))
         lines += [
-            f"{_key(row)} {path}: understudy.metrics finds {ours[path]}, a plain count {figure}"
+            f"{model_key(row)} {path}: understudy.metrics finds {ours[path]}, a plain count {figure}"
             for path, figure in _counted(run, row).items()
             if _differs(path, ours[path], figure)
         ]
@@ -308,12 +310,7 @@ def _flat(figures: Any, path: str = "") -> Figures:
 def _files(row: dict[str, Any], first: int) -> dict[int, str]:
     """The key of each seed's answers of a row, its own first."""
     further = [int(number) for number in row.get("seeds", {}).get("files", {}) if int(number) != first]
-    return {first: _key(row), **{number: seed_key(_key(row), number) for number in further}}
-
-
-def _key(row: dict[str, Any]) -> str:
-    """name/variant"""
-    return f"{row['name']}/{row['variant']}"
+    return {first: model_key(row), **{number: seed_key(model_key(row), number) for number in further}}
 
 
 def _stem(model: str) -> str:

@@ -72,14 +72,15 @@ def export(
         copy_tokenizer(source, draft.path)
         draft.task, draft.text = source.task, source.text
         draft.details = source.details | {"variant": form}
+        written = draft.as_artifact(plan)
         advance(1)
         sample = _sample(read_split(data / "train.parquet", "train").texts, config.samples, seed)
         tokens = TextEncoder(network.tokenizer, source.text).encode(sample)
         allowed = math.inf if form == "torch-fp16" else config.tolerance
-        difference = _prove(network, _answers(draft.as_artifact(plan), form), tokens, allowed, kind)
+        difference = _prove(network, _answers(written, form), tokens, allowed, kind)
         advance(1)
         draft.measurements = {"parity": {"texts": len(tokens), "max_logit_difference": difference}}
-        draft.golden = golden_of(draft.as_artifact(plan))
+        draft.golden = golden_of(written)
         advance(1)
     return Artifact.load(out)
 
